@@ -1,0 +1,265 @@
+"""The asyncio client: any number of awaits of one event loop share two connections."""
+
+import asyncio
+import contextlib
+import os
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack
+
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+from rpc import calls, requests
+from rpc.connection import AwaitingConnection, AwaitingSubscription
+from rpc.deadlines import Deadline
+from rpc.errors import RpcError, Timeout, Unavailable
+from rpc.keys import reply_channel
+from rpc.messages import Job, Reply
+from rpc.requests import CallOptions, OnError, Vector
+from rpc.settings import RedisSettings
+from rpc.waits import Waits
+
+T = TypeVar("T")
+_Slot = asyncio.Future[Reply]
+
+
+class AsyncClient:
+    """Calls models over Redis from one event loop; the same names as `Client`, awaited.
+
+    Holds two connections however many calls are waiting; submits made in one tick of the loop travel together.
+    """
+
+    def __init__(self, url: str | None = None, *, settings: RedisSettings | None = None) -> None:
+        self._settings = settings or RedisSettings.from_env(url=url)
+        self._prefix = self._settings.prefix
+        self._connection = AwaitingConnection(self._settings)
+        self._listener: _Listener | None = None
+        self._pid = os.getpid()
+
+    async def __aenter__(self) -> Self:
+        """Return the client itself."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the client."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Close both connections; calls that still wait fail with `Unavailable`."""
+        if self._listener is not None:
+            await self._listener.stop()
+            self._listener = None
+        await self._connection.close()
+
+    async def ask(self, call: calls.Call[T]) -> T:
+        """Carry out one of the conversations of `rpc.calls`."""
+        self._after_fork()
+        return await self._connection.run(call)
+
+    def _after_fork(self) -> None:
+        if self._pid != os.getpid():
+            self._pid, self._listener = os.getpid(), None
+            self._connection = AwaitingConnection(self._settings)
+
+    async def submit(
+        self,
+        model: str,
+        op: str,
+        inputs: Sequence[Any],
+        options: Mapping[str, Any] | None = None,
+        **call: Unpack[CallOptions],
+    ) -> str:
+        """Queue a job and return its id; raise `QueueFull` if the lane has no room."""
+        job = requests.job(model, op, inputs, options, call)
+        await self._submit([job], requests.deadline(call))
+        return job.id
+
+    async def result(
+        self, model: str, job_id: str, *, timeout_s: float = requests.DEFAULT_TIMEOUT_S
+    ) -> Mapping[str, Any]:
+        """Wait for the result of a job that anybody submitted; raise its error, `JobLost` or `Timeout`."""
+        name = (model, job_id)
+        deadline = Deadline.after(timeout_s, now=time.monotonic())
+        listener = await self._listening(deadline)
+        slot = listener.wait_for(name)
+        try:
+            for pause_s in requests.looks():
+                # the job may have been submitted by somebody else, whose channel is told
+                await listener.look_at([name])
+                await asyncio.wait([slot], timeout=min(pause_s, deadline.remaining_s(time.monotonic())))
+                if slot.done() or deadline.passed(time.monotonic()):
+                    break
+            return requests.result_of(await self._await(name, slot, deadline))
+        finally:
+            listener.waits.remove(name, slot)
+
+    async def cancel(self, model: str, job_id: str) -> calls.CancelOutcome:
+        """Answer a job with `Cancelled` if it is not answered yet; say what came of it."""
+        return await self.ask(calls.cancel(self._prefix, model, job_id))
+
+    async def call(
+        self,
+        model: str,
+        op: str,
+        inputs: Sequence[Any],
+        options: Mapping[str, Any] | None = None,
+        **call: Unpack[CallOptions],
+    ) -> Mapping[str, Any]:
+        """Queue a job, wait, and return its result; raise its error."""
+        (reply,) = await self._replies([requests.job(model, op, inputs, options, call)], requests.deadline(call))
+        return requests.result_of(reply)
+
+    async def embed_text(
+        self, text: str, *, model: str = "siglip", normalize: bool = True, **call: Unpack[CallOptions]
+    ) -> Vector:
+        """Return the vector of a text, float32 (d,), of unit norm unless `normalize` is off."""
+        requests.check_texts([text])
+        job = requests.job(model, "embed_text", [text], {"normalize": normalize}, call)
+        (reply,) = await self._replies([job], requests.deadline(call))
+        return requests.vector_of(reply)
+
+    async def embed_texts(
+        self,
+        texts: Sequence[str],
+        *,
+        model: str = "siglip",
+        normalize: bool = True,
+        on_error: OnError = "raise",
+        **call: Unpack[CallOptions],
+    ) -> Vector:
+        """Return the vectors of texts, float32 (n, d), in their order.
+
+        If some texts failed, raises `PartialFailure`, or with `on_error="nan"` leaves NaN rows.
+        """
+        requests.check_texts(texts)
+        jobs = requests.list_jobs(model, "embed_text", texts, {"normalize": normalize}, call)
+        replies = await self._replies(jobs, requests.deadline(call))
+        return requests.vectors_of(jobs, replies, on_error=on_error)
+
+    async def _replies(self, jobs: Sequence[Job], deadline: Deadline) -> list[Reply]:
+        listener = await self._listening(deadline)
+        jobs = [requests.answered_on(job, listener.channel) for job in jobs]
+        names = [(job.model, job.id) for job in jobs]
+        slots = [listener.wait_for(name) for name in names]
+        try:
+            there = await self._submit(jobs, deadline)
+            if any(there):
+                await listener.look_at([name for name, done in zip(names, there, strict=True) if done])
+            return [await self._await(name, slot, deadline) for name, slot in zip(names, slots, strict=True)]
+        finally:
+            for name, slot in zip(names, slots, strict=True):
+                listener.waits.remove(name, slot)
+
+    async def _submit(self, jobs: Sequence[Job], deadline: Deadline) -> list[bool]:
+        call = calls.submit(self._prefix, jobs, max_payload_bytes=self._settings.max_payload_bytes)
+        try:
+            return await self.ask(call)
+        except Unavailable:
+            if deadline.passed(time.monotonic()):
+                raise
+        return await self._submit_again(jobs, deadline)
+
+    async def _submit_again(self, jobs: Sequence[Job], deadline: Deadline) -> list[bool]:
+        limit = self._settings.max_payload_bytes
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type(Unavailable),
+            wait=wait_random_exponential(multiplier=0.05, max=1.0),
+            stop=stop_after_delay(deadline.remaining_s(time.monotonic())),
+            reraise=True,
+        ):
+            with attempt:
+                return await self.ask(calls.submit(self._prefix, jobs, max_payload_bytes=limit))
+        raise AssertionError("unreachable")
+
+    async def _await(self, name: tuple[str, str], slot: _Slot, deadline: Deadline) -> Reply:
+        try:
+            async with asyncio.timeout(deadline.remaining_s(time.monotonic())):
+                return await slot
+        except TimeoutError:
+            raise Timeout(f"no reply to job {name[1]} of {name[0]} in time; it goes on", job_id=name[1]) from None
+
+    async def _listening(self, deadline: Deadline) -> "_Listener":
+        self._after_fork()
+        if self._listener is None:
+            self._listener = _Listener(self._settings, self._connection)
+        if not self._listener.heard.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(deadline.remaining_s(time.monotonic())):
+                    await self._listener.heard.wait()
+        return self._listener
+
+
+class _Listener:
+    """The tasks that hear of finished jobs, read their replies and hand them out."""
+
+    def __init__(self, settings: RedisSettings, connection: AwaitingConnection) -> None:
+        self.waits: Waits[_Slot] = Waits()
+        self.channel = reply_channel(settings.prefix, uuid.uuid4().hex)
+        self.heard = asyncio.Event()
+        self._settings = settings
+        self._connection = connection
+        self._subscription = AwaitingSubscription(settings, self.channel)
+        self._finished: list[str] = []
+        self._woken = asyncio.Event()
+        self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._fetch())]
+
+    def wait_for(self, name: tuple[str, str]) -> _Slot:
+        """Note that a reply is awaited, and return its future."""
+        slot: _Slot = asyncio.get_running_loop().create_future()
+        self.waits.add(name, slot, now=time.monotonic())
+        return slot
+
+    async def look_at(self, names: Sequence[tuple[str, str]]) -> None:
+        """Hand out replies that may be there already."""
+        await self._hand_out(self.waits.collect(self._settings.prefix, names))
+
+    async def stop(self) -> None:
+        """End the tasks and fail those who still wait."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._subscription.close()
+        for slot in self.waits.handles():
+            if not slot.done():
+                slot.set_result(requests.CLOSED)
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                await self._subscription.open()
+                await self.look_at(self.waits.everything())
+                self.heard.set()
+                await self._follow()
+            except RpcError:
+                self.heard.set()
+                await asyncio.sleep(requests.RECONNECT_S)
+
+    async def _follow(self) -> None:
+        swept = time.monotonic()
+        while True:
+            message = await self._subscription.read(self._settings.sweep_s)
+            if message is not None:
+                self._finished += message.split()
+                self._woken.set()
+            if time.monotonic() - swept >= self._settings.sweep_s:
+                swept = time.monotonic()
+                await self._hand_out(self.waits.sweep(self._settings.prefix, now=swept, quiet_s=self._settings.sweep_s))
+                await self._subscription.ping()
+
+    async def _fetch(self) -> None:
+        while True:
+            await self._woken.wait()
+            self._woken.clear()
+            finished, self._finished = self._finished, []
+            # what a lost reply leaves waiting is found again by the sweep or the next subscription
+            with contextlib.suppress(RpcError):
+                await self.look_at(self.waits.named(finished))
+
+    async def _hand_out(self, call: calls.Call[list[tuple[_Slot, Reply]]]) -> None:
+        for slot, reply in await self._connection.run(call):
+            if not slot.done():
+                slot.set_result(reply)

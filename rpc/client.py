@@ -1,0 +1,268 @@
+"""The blocking client: callers wait on an event, one background thread listens for all of them."""
+
+import contextlib
+import os
+import threading
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack
+
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+from rpc import calls, requests
+from rpc.connection import BlockingConnection, BlockingSubscription
+from rpc.deadlines import Deadline
+from rpc.errors import RpcError, Timeout, Unavailable
+from rpc.keys import reply_channel
+from rpc.messages import Job, Reply
+from rpc.requests import CallOptions, OnError, Vector
+from rpc.settings import RedisSettings
+from rpc.waits import Waits
+
+T = TypeVar("T")
+
+SLICE_S = 0.5
+"""The longest a caller sleeps in one piece, so that a time limit raised in its thread is noticed."""
+
+
+class _Slot:
+    """Where a caller waits for one reply."""
+
+    def __init__(self) -> None:
+        self._there = threading.Event()
+        self.reply: Reply | None = None
+
+    def put(self, reply: Reply) -> None:
+        self.reply = reply
+        self._there.set()
+
+    def wait(self, timeout_s: float) -> bool:
+        return self._there.wait(timeout_s)
+
+
+class Client:
+    """Calls models over Redis. Safe to share between threads, and to use again in a forked process.
+
+    Holds two connections however many calls are waiting.
+    """
+
+    def __init__(self, url: str | None = None, *, settings: RedisSettings | None = None) -> None:
+        self._settings = settings or RedisSettings.from_env(url=url)
+        self._prefix = self._settings.prefix
+        self._starting = threading.Lock()
+        self._listener: _Listener | None = None
+        self._connection = BlockingConnection(self._settings)
+        self._pid = os.getpid()
+
+    def __enter__(self) -> Self:
+        """Return the client itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the client."""
+        self.close()
+
+    def close(self) -> None:
+        """Close both connections; calls that still wait fail with `Unavailable`."""
+        with self._starting:
+            if self._listener is not None:
+                self._listener.stop()
+                self._listener = None
+        self._connection.close()
+
+    def ask(self, call: calls.Call[T]) -> T:
+        """Carry out one of the conversations of `rpc.calls`."""
+        self._after_fork()
+        return self._connection.run(call)
+
+    def _after_fork(self) -> None:
+        if self._pid != os.getpid():
+            # the parent goes on using the sockets, and its thread does not exist here
+            self._pid, self._listener, self._starting = os.getpid(), None, threading.Lock()
+            self._connection = BlockingConnection(self._settings)
+
+    def submit(
+        self,
+        model: str,
+        op: str,
+        inputs: Sequence[Any],
+        options: Mapping[str, Any] | None = None,
+        **call: Unpack[CallOptions],
+    ) -> str:
+        """Queue a job and return its id; raise `QueueFull` if the lane has no room."""
+        job = requests.job(model, op, inputs, options, call)
+        self._submit([job], requests.deadline(call))
+        return job.id
+
+    def result(self, model: str, job_id: str, *, timeout_s: float = requests.DEFAULT_TIMEOUT_S) -> Mapping[str, Any]:
+        """Wait for the result of a job that anybody submitted; raise its error, `JobLost` or `Timeout`."""
+        name = (model, job_id)
+        slot = _Slot()
+        listener = self._listening()
+        listener.waits.add(name, slot, now=time.monotonic())
+        try:
+            deadline = Deadline.after(timeout_s, now=time.monotonic())
+            for pause_s in requests.looks():
+                # the job may have been submitted by somebody else, whose channel is told
+                listener.look_at([name])
+                if slot.wait(min(pause_s, deadline.remaining_s(time.monotonic()))) or deadline.passed(time.monotonic()):
+                    break
+            return requests.result_of(self._await(name, slot, deadline))
+        finally:
+            listener.waits.remove(name, slot)
+
+    def cancel(self, model: str, job_id: str) -> calls.CancelOutcome:
+        """Answer a job with `Cancelled` if it is not answered yet; say what came of it."""
+        return self.ask(calls.cancel(self._prefix, model, job_id))
+
+    def call(
+        self,
+        model: str,
+        op: str,
+        inputs: Sequence[Any],
+        options: Mapping[str, Any] | None = None,
+        **call: Unpack[CallOptions],
+    ) -> Mapping[str, Any]:
+        """Queue a job, wait, and return its result; raise its error."""
+        (reply,) = self._replies([requests.job(model, op, inputs, options, call)], requests.deadline(call))
+        return requests.result_of(reply)
+
+    def embed_text(
+        self, text: str, *, model: str = "siglip", normalize: bool = True, **call: Unpack[CallOptions]
+    ) -> Vector:
+        """Return the vector of a text, float32 (d,), of unit norm unless `normalize` is off."""
+        requests.check_texts([text])
+        job = requests.job(model, "embed_text", [text], {"normalize": normalize}, call)
+        (reply,) = self._replies([job], requests.deadline(call))
+        return requests.vector_of(reply)
+
+    def embed_texts(
+        self,
+        texts: Sequence[str],
+        *,
+        model: str = "siglip",
+        normalize: bool = True,
+        on_error: OnError = "raise",
+        **call: Unpack[CallOptions],
+    ) -> Vector:
+        """Return the vectors of texts, float32 (n, d), in their order.
+
+        If some texts failed, raises `PartialFailure`, or with `on_error="nan"` leaves NaN rows.
+        """
+        requests.check_texts(texts)
+        jobs = requests.list_jobs(model, "embed_text", texts, {"normalize": normalize}, call)
+        replies = self._replies(jobs, requests.deadline(call))
+        return requests.vectors_of(jobs, replies, on_error=on_error)
+
+    def _replies(self, jobs: Sequence[Job], deadline: Deadline) -> list[Reply]:
+        listener = self._listening()
+        jobs = [listener.told(job) for job in jobs]
+        slots = [_Slot() for _ in jobs]
+        names = [(job.model, job.id) for job in jobs]
+        for name, slot in zip(names, slots, strict=True):
+            listener.waits.add(name, slot, now=time.monotonic())
+        try:
+            there = self._submit(jobs, deadline)
+            listener.look_at([name for name, done in zip(names, there, strict=True) if done])
+            return [self._await(name, slot, deadline) for name, slot in zip(names, slots, strict=True)]
+        finally:
+            for name, slot in zip(names, slots, strict=True):
+                listener.waits.remove(name, slot)
+
+    def _submit(self, jobs: Sequence[Job], deadline: Deadline) -> list[bool]:
+        limit = self._settings.max_payload_bytes
+        for attempt in retrying(deadline.remaining_s(time.monotonic())):
+            with attempt:
+                return self.ask(calls.submit(self._prefix, jobs, max_payload_bytes=limit))
+        raise AssertionError("unreachable")
+
+    def _await(self, name: tuple[str, str], slot: _Slot, deadline: Deadline) -> Reply:
+        while not slot.wait(min(SLICE_S, deadline.remaining_s(time.monotonic()))):
+            if deadline.passed(time.monotonic()):
+                raise Timeout(f"no reply to job {name[1]} of {name[0]} in time; it goes on", job_id=name[1])
+        if slot.reply is None:
+            raise AssertionError("unreachable")
+        return slot.reply
+
+    def _listening(self) -> "_Listener":
+        self._after_fork()
+        with self._starting:
+            if self._listener is None:
+                self._listener = _Listener(self._settings, self._connection)
+            return self._listener
+
+
+def retrying(budget_s: float) -> Retrying:
+    """Return attempts at something idempotent, repeated while Redis is away and the budget lasts."""
+    return Retrying(
+        retry=retry_if_exception_type(Unavailable),
+        wait=wait_random_exponential(multiplier=0.05, max=1.0),
+        stop=stop_after_delay(budget_s),
+        reraise=True,
+    )
+
+
+class _Listener:
+    """The thread that hears of finished jobs, reads their replies and hands them out."""
+
+    def __init__(self, settings: RedisSettings, connection: BlockingConnection) -> None:
+        self.waits: Waits[_Slot] = Waits()
+        self._settings = settings
+        self._connection = connection
+        self._channel = reply_channel(settings.prefix, uuid.uuid4().hex)
+        self._subscription = BlockingSubscription(settings, self._channel)
+        self._stopped = threading.Event()
+        self._heard = threading.Event()
+        self._thread = threading.Thread(target=self._listen, name="penstock-listener", daemon=True)
+        self._thread.start()
+        # a job submitted before the first confirmation would only be found by the sweep
+        self._heard.wait(settings.connect_timeout_s + settings.socket_timeout_s)
+
+    def told(self, job: Job) -> Job:
+        """Return the job with this listener's channel to answer on."""
+        return requests.answered_on(job, self._channel)
+
+    def look_at(self, names: Sequence[tuple[str, str]]) -> None:
+        """Hand out replies that may be there already."""
+        self._hand_out(self.waits.collect(self._settings.prefix, names))
+
+    def stop(self) -> None:
+        """End the thread and fail those who still wait."""
+        self._stopped.set()
+        with contextlib.suppress(RpcError):
+            # the thread sits in a read that only a message ends early
+            self._connection.send([("PUBLISH", self._channel, "")])
+        self._thread.join(self._settings.sweep_s)
+        for slot in self.waits.handles():
+            slot.put(requests.CLOSED)
+
+    def _listen(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                self._subscription.open()
+                self._hand_out(self.waits.collect(self._settings.prefix, self.waits.everything()))
+                self._heard.set()
+                self._follow()
+            except RpcError:
+                self._heard.set()
+                self._stopped.wait(requests.RECONNECT_S)
+        self._subscription.close()
+
+    def _follow(self) -> None:
+        swept = time.monotonic()
+        while not self._stopped.is_set():
+            message = self._subscription.read(self._settings.sweep_s)
+            if message is not None:
+                self._hand_out(self.waits.collect(self._settings.prefix, self.waits.named(message.split())))
+            if time.monotonic() - swept >= self._settings.sweep_s:
+                swept = time.monotonic()
+                self._hand_out(self.waits.sweep(self._settings.prefix, now=swept, quiet_s=self._settings.sweep_s))
+                self._subscription.ping()
+
+    def _hand_out(self, call: calls.Call[list[tuple[_Slot, Reply]]]) -> None:
+        for slot, reply in self._connection.run(call):
+            slot.put(reply)

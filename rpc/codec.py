@@ -1,0 +1,236 @@
+"""Messages to bytes and back: msgpack, arrays, the fields of a stream entry, and JSON for jobs typed by hand.
+
+Bytes from the wire never raise anything but `InvalidInput` here.
+"""
+
+import base64
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import msgpack
+import numpy as np
+
+from rpc.errors import InvalidInput, RpcError
+from rpc.keys import Lane, check_job_id
+from rpc.messages import HOUR_MS, WIRE_VERSION, Encoding, Failure, Job, Meta, Reply, Success
+
+READABLE_VERSIONS = frozenset({WIRE_VERSION})
+
+ARRAY_TYPES = frozenset({"<f4", "<f2", "|u1", "<i4", "<i8"})
+"""The element types an array may have on the wire: little-endian, so that they need no conversion here."""
+
+_ARRAY_FIELDS = {"dtype", "shape", "data"}
+
+
+class Malformed(InvalidInput):
+    """A stream entry that is no job.
+
+    Attributes:
+        job_id: whom to answer, or None if the entry does not say.
+        reply: the channel to tell, or "".
+        encoding: how to answer.
+    """
+
+    def __init__(self, message: str, *, job_id: str | None, reply: str, encoding: Encoding) -> None:
+        super().__init__(message)
+        self.job_id = job_id
+        self.reply = reply
+        self.encoding: Encoding = encoding
+
+
+def pack(value: Any) -> bytes:
+    """Return the msgpack of a value; an array becomes `{"dtype", "shape", "data"}`."""
+    try:
+        packed: bytes = msgpack.packb(value, default=_array_map)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise InvalidInput(f"cannot be sent: {error}") from error
+    return packed
+
+
+def unpack(data: bytes) -> Any:
+    """Return the value of msgpack bytes, array maps as arrays; raise `InvalidInput` on anything else."""
+    try:
+        return msgpack.unpackb(data, object_hook=_read_map, strict_map_key=True)
+    except InvalidInput:
+        raise
+    except (ValueError, RecursionError, msgpack.UnpackException) as error:
+        raise InvalidInput(f"payload is not msgpack: {error or type(error).__name__}") from error
+
+
+def _array_map(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        array = np.ascontiguousarray(value)
+        if array.dtype.str not in ARRAY_TYPES:
+            raise TypeError(f"an array of {array.dtype} is none of {', '.join(sorted(ARRAY_TYPES))}")
+        return {"dtype": array.dtype.str, "shape": list(array.shape), "data": array.data if array.size else b""}
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} has no form on the wire")
+
+
+def _read_map(value: dict[str, Any]) -> Any:
+    return _array(value) if value.keys() == _ARRAY_FIELDS else value
+
+
+def _array(value: dict[str, Any]) -> np.ndarray:
+    dtype, shape, data = value["dtype"], value["shape"], value["data"]
+    if dtype not in ARRAY_TYPES:
+        raise InvalidInput(f"array of dtype {dtype!r} is none of {', '.join(sorted(ARRAY_TYPES))}")
+    if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
+        raise InvalidInput(f"array shape {shape!r} is no list of sizes")
+    if not isinstance(data, bytes) or len(data) != np.dtype(dtype).itemsize * math.prod(shape):
+        raise InvalidInput(f"array of shape {shape} and dtype {dtype} does not fit its data")
+    return np.frombuffer(data, dtype).reshape(shape)
+
+
+def job_fields(job: Job) -> list[str | bytes | int]:
+    """Return the field names and values of a job's stream entry, the readable ones first."""
+    fields: list[str | bytes | int] = ["v", WIRE_VERSION, "id", job.id, "op", job.op]
+    fields += ["ttl_ms", job.ttl_ms, "keep_ms", job.keep_ms]
+    if job.reply:
+        fields += ["reply", job.reply]
+    if job.traceparent:
+        fields += ["traceparent", job.traceparent]
+    return [*fields, "payload", pack({"inputs": list(job.inputs), "options": dict(job.options)})]
+
+
+def read_job(model: str, lane: Lane, entry_id: str, raw: Sequence[bytes]) -> Job:
+    """Return the job of a stream entry, or raise `Malformed` saying whom to answer."""
+    fields = dict(zip(raw[::2], raw[1::2], strict=True))
+    encoding: Encoding = "json" if b"json" in fields and b"payload" not in fields else "msgpack"
+    reply = fields.get(b"reply", b"").decode("ascii", "replace")
+    job_id = None
+    try:
+        job_id = _job_id(fields, entry_id)
+        _check_version(fields)
+        inputs, options = _read_payload(fields)
+        return Job(
+            model=model,
+            op=_text(fields, b"op"),
+            inputs=inputs,
+            options=options,
+            id=job_id,
+            lane=lane,
+            ttl_ms=_number(fields, b"ttl_ms", HOUR_MS),
+            keep_ms=_number(fields, b"keep_ms", HOUR_MS),
+            reply=reply,
+            traceparent=fields.get(b"traceparent", b"").decode("ascii", "replace"),
+            encoding=encoding,
+        )
+    except RpcError as error:
+        raise Malformed(str(error), job_id=job_id, reply=reply, encoding=encoding) from error
+
+
+def _job_id(fields: Mapping[bytes, bytes], entry_id: str) -> str:
+    if b"id" in fields:
+        return check_job_id(_text(fields, b"id"))
+    if b"op" in fields and (b"payload" in fields or b"json" in fields):
+        return entry_id
+    raise InvalidInput("the entry has no id and is no job: op, and one of payload or json, are required")
+
+
+def _check_version(fields: Mapping[bytes, bytes]) -> None:
+    version = _number(fields, b"v", WIRE_VERSION)
+    if version not in READABLE_VERSIONS:
+        raise InvalidInput(f"wire version {version} is not spoken here; this worker reads {sorted(READABLE_VERSIONS)}")
+
+
+def _text(fields: Mapping[bytes, bytes], name: bytes) -> str:
+    try:
+        return fields[name].decode()
+    except KeyError:
+        raise InvalidInput(f"field {name.decode()} is missing") from None
+    except UnicodeDecodeError:
+        raise InvalidInput(f"field {name.decode()} is not UTF-8") from None
+
+
+def _number(fields: Mapping[bytes, bytes], name: bytes, default: int) -> int:
+    text = fields.get(name)
+    if text is None:
+        return default
+    if not text.isdigit() or len(text) > 15:  # noqa: PLR2004 (milliseconds of 30,000 years)
+        raise InvalidInput(f"field {name.decode()} {text[:32]!r} is no whole number")
+    return int(text)
+
+
+def _read_payload(fields: Mapping[bytes, bytes]) -> tuple[list[Any], dict[str, Any]]:
+    if b"payload" in fields:
+        payload = unpack(fields[b"payload"])
+    elif b"json" in fields:
+        payload = _read_json(fields[b"json"])
+    else:
+        raise InvalidInput("the entry has neither payload nor json")
+    if not isinstance(payload, dict) or not payload.keys() <= {"inputs", "options"}:
+        raise InvalidInput('the payload is no map of "inputs" and "options"')
+    inputs, options = payload.get("inputs"), payload.get("options", {})
+    if not isinstance(inputs, list) or not inputs:
+        raise InvalidInput('"inputs" is no list of at least one input')
+    if not isinstance(options, dict):
+        raise InvalidInput('"options" is no map')
+    return inputs, options
+
+
+def _read_json(text: bytes) -> Any:
+    try:
+        return json.loads(text, object_hook=_read_json_map)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"json cannot be read: {error}") from error
+
+
+def _read_json_map(value: dict[str, Any]) -> Any:
+    if value.keys() == {"base64"}:
+        return base64.b64decode(value["base64"], validate=True)
+    return value
+
+
+def payload_of(raw: Mapping[bytes, bytes]) -> Any:
+    """Return what a person wants to see of an entry's payload: its value, or why it has none."""
+    try:
+        inputs, options = _read_payload(raw)
+    except InvalidInput as error:
+        return str(error)
+    return {"inputs": inputs, "options": options}
+
+
+def encode_reply(reply: Reply, encoding: Encoding = "msgpack") -> bytes:
+    """Return a reply as it lies under its result key."""
+    if isinstance(reply, Success):
+        body: dict[str, Any] = {"v": WIRE_VERSION, "ok": True, "result": reply.result, "meta": asdict(reply.meta)}
+    else:
+        body = {"v": WIRE_VERSION, "ok": False, "error": asdict(reply)}
+    return pack(body) if encoding == "msgpack" else to_json(body).encode()
+
+
+def decode_reply(data: bytes) -> Reply:
+    """Return the reply under a result key, in either encoding; raise `InvalidInput` if it is none."""
+    body = _read_json(data) if data[:1] == b"{" else unpack(data)
+    try:
+        if body["ok"]:
+            return Success(body["result"], Meta(**body.get("meta", {})))
+        error = body["error"]
+        return Failure(error["code"], error["message"], error["retryable"])
+    except (KeyError, TypeError, IndexError) as error:
+        raise InvalidInput(f"reply lacks {error}") from error
+
+
+def to_json(value: Any) -> str:
+    """Return JSON text: bytes as `{"base64": ...}`, arrays as lists, numbers that JSON lacks as null."""
+    return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, bytes | bytearray | memoryview):
+        return {"base64": base64.b64encode(value).decode()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float | np.generic):
+        number = value.item() if isinstance(value, np.generic) else value
+        return None if isinstance(number, float) and not math.isfinite(number) else number
+    return value if isinstance(value, str | int | None) else str(value)

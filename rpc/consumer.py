@@ -1,0 +1,291 @@
+"""The worker's verbs on one model's lanes: read, claim, renew, settle, release, bury, announce, leave.
+
+Knows what is said to Redis; knows neither threads nor models. Every verb is safe to repeat after `Unavailable`,
+but `read`, whose lost reply `adopt` finds again.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rpc import keys as keyspace
+from rpc.calls import Call, Command, script
+from rpc.codec import Malformed, encode_reply, read_job
+from rpc.connection import BlockingConnection
+from rpc.errors import RpcError
+from rpc.keys import GROUP, LANES, RELEASED, Keys, Lane
+from rpc.messages import HOUR_MS, JOB_MARGIN_MS, WIRE_VERSION, Failure, Job
+
+DEAD_KEPT = 1_000
+"""About how many jobs the dead letter of a model keeps."""
+
+DEAD_PAYLOAD_BYTES = 65_536
+"""The largest payload the dead letter keeps a copy of; a larger one cannot be queued again."""
+
+SETTLED_TOGETHER = 64
+HELD_TOGETHER = 128
+REPLY_BYTES_TOGETHER = 1_048_576
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the workers of a model publish for the scripts to read.
+
+    Attributes:
+        max_jobs: the bound of each lane.
+        lease_ms: how long an entry may go unrenewed before another worker takes it over.
+        max_deliveries: how often a job is handed out before it goes to the dead letter.
+    """
+
+    max_jobs: int = 100_000
+    lease_ms: int = 30_000
+    max_deliveries: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A stream entry in this worker's hands: a job, or why it is none."""
+
+    entry_id: str
+    lane: Lane
+    deliveries: int
+    job: Job | Malformed
+    fields: Sequence[bytes]
+
+    @property
+    def job_id(self) -> str | None:
+        """Whom to answer; None if the entry does not say."""
+        return self.job.job_id if isinstance(self.job, Malformed) else self.job.id
+
+    @property
+    def submitted_ms(self) -> int:
+        """Server time at which the job was queued."""
+        return int(self.entry_id.partition("-")[0])
+
+    @property
+    def suspect(self) -> bool:
+        """Whether an earlier worker had it and did not finish it."""
+        return self.deliveries > 1
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What `claim` took over; the `dead` are owned for the verdict only; `more` suspects wait."""
+
+    taken: list[Delivery]
+    dead: list[Delivery]
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """The end of a job: its encoded reply, and how long to keep it."""
+
+    delivery: Delivery
+    reply: bytes
+    keep_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """An entry whose lease is to be renewed. Plain data, so that another process can do it."""
+
+    entry_id: str
+    lane: Lane
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """The server's clock in ms, and which entries were lost to another worker or answered by somebody."""
+
+    now_ms: int
+    lost: frozenset[str]
+    answered: frozenset[str]
+
+
+class Consumer:
+    """One worker as the consumer group of one model knows it."""
+
+    def __init__(self, connection: BlockingConnection, keys: Keys, name: str, limits: Limits) -> None:
+        self.keys = keys
+        self.name = name
+        self.limits = limits
+        self._connection = connection
+
+    def run(self, call: Call[Any]) -> Any:
+        """Carry out a caller's conversation on this consumer's connection."""
+        return self._connection.run(call)
+
+    def ensure_groups(self) -> None:
+        """Make the streams and groups where they are missing, from the first entry on."""
+        for lane in LANES:
+            command = ("XGROUP", "CREATE", self.keys.stream(lane), GROUP, "0", "MKSTREAM")
+            try:
+                self._connection.send([command])
+            except RpcError as error:
+                if "BUSYGROUP" not in str(error):
+                    raise
+
+    def server_ms(self) -> int:
+        """Return the server's clock."""
+        ((seconds, micros),) = self._connection.send([("TIME",)])
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    def read(self, lanes: Sequence[Lane], count: int, *, block_ms: int) -> list[Delivery]:
+        """Return up to `count` new entries of each lane; wait for the first one up to `block_ms`, 0 not at all."""
+        wait: tuple[Any, ...] = ("BLOCK", block_ms) if block_ms else ()
+        streams = [self.keys.stream(lane) for lane in lanes]
+        command = ("XREADGROUP", "GROUP", GROUP, self.name, "COUNT", count, *wait, "STREAMS", *streams)
+        (found,) = self._connection.send([(*command, *(">" for _ in lanes))])
+        lane_of = dict(zip(streams, lanes, strict=True))
+        return [
+            self._delivery(lane_of[stream.decode()], entry_id, 1, fields)
+            for stream, entries in found or ()
+            for entry_id, fields in entries
+        ]
+
+    def _delivery(self, lane: Lane, entry_id: bytes, deliveries: int, fields: Sequence[bytes]) -> Delivery:
+        name = entry_id.decode()
+        job: Job | Malformed
+        try:
+            job = read_job(self.keys.model, lane, name, fields)
+        except Malformed as error:
+            job = error
+        return Delivery(name, lane, deliveries, job, fields)
+
+    def claim(self, lane: Lane, count: int, *, suspect: bool) -> Claim:
+        """Take over up to `count` released entries of a lane, and one suspect if allowed."""
+        limits = (self.limits.lease_ms, self.limits.max_deliveries)
+        arguments = (GROUP, self.name, RELEASED, count, int(suspect), *limits)
+        (answer,) = self._connection.send([script("claim", (self.keys.stream(lane), self.keys.config), arguments)])
+        taken, dead = ([self._delivery(lane, *entry) for entry in found] for found in answer[:2])
+        return Claim(taken, dead, bool(answer[2]))
+
+    def adopt(self, held: Iterable[str], *, count: int = 256) -> list[Delivery]:
+        """Return entries that Redis handed to this consumer in a reply it never saw, given those it knows of."""
+        known = set(held)
+        found = []
+        for lane in LANES:
+            stream = self.keys.stream(lane)
+            (pending,) = self._connection.send([("XPENDING", stream, GROUP, "-", "+", count, self.name)])
+            lost = [(entry, times) for entry, _, _, times in pending if entry.decode() not in known]
+            if not lost:
+                continue
+            entries = self._connection.send([("XRANGE", stream, entry, entry) for entry, _ in lost])
+            for (entry, times), there in zip(lost, entries, strict=True):
+                if there:
+                    found.append(self._delivery(lane, entry, times, there[0][1]))
+                else:
+                    self._connection.send([("XACK", stream, GROUP, entry)])
+        return found
+
+    def answered(self, deliveries: Sequence[Delivery]) -> set[str]:
+        """Return the entries whose job has a reply already (a cancelled one has)."""
+        asked = [delivery for delivery in deliveries if delivery.job_id]
+        if not asked:
+            return set()
+        (replies,) = self._connection.send([("MGET", *(self.keys.result(str(item.job_id)) for item in asked))])
+        return {item.entry_id for item, reply in zip(asked, replies, strict=True) if reply is not None}
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Store the replies and take the jobs out of their lanes; the first reply to a job wins."""
+        self._connection.send([self._settle_command(chunk) for chunk in _chunks(settlements)])
+
+    def _settle_command(self, settlements: Sequence[Settlement]) -> Command:
+        names: list[str] = []
+        arguments: list[Any] = [GROUP]
+        for settlement in settlements:
+            delivery = settlement.delivery
+            job_id = delivery.job_id or delivery.entry_id
+            names += (self.keys.stream(delivery.lane), self.keys.result(job_id), self.keys.job(job_id))
+            keep_ms = max(1, settlement.keep_ms)
+            arguments += (delivery.entry_id, job_id, keep_ms, delivery.job.reply, settlement.reply)
+        return script("complete", names, arguments)
+
+    def bury(self, delivery: Delivery, failure: Failure) -> bool:
+        """Move an entry to the dead letter and answer with the error; return whether it was still ours."""
+        job_id = delivery.job_id or ""
+        names = (
+            self.keys.stream(delivery.lane),
+            self.keys.result(job_id),
+            self.keys.job(job_id),
+            self.keys.dead,
+        )
+        reply = encode_reply(failure, delivery.job.encoding)
+        entry = (delivery.entry_id, job_id, HOUR_MS, delivery.job.reply, reply, DEAD_KEPT)
+        arguments = (GROUP, self.name, *entry, *self._dead_fields(delivery, failure))
+        (moved,) = self._connection.send([script("dead", names, arguments)])
+        return bool(moved)
+
+    def _dead_fields(self, delivery: Delivery, failure: Failure) -> list[Any]:
+        pairs = dict(zip(delivery.fields[::2], delivery.fields[1::2], strict=True))
+        size = sum(map(len, delivery.fields))
+        whole = size <= DEAD_PAYLOAD_BYTES
+        shown: list[Any] = ["id", delivery.job_id or "", "op", pairs.get(b"op", b"")[:256], "lane", delivery.lane]
+        shown += ["code", failure.code, "reason", failure.message, "deliveries", delivery.deliveries]
+        shown += ["consumer", self.name, "bytes", size, "whole", int(whole)]
+        if whole:
+            for name, value in pairs.items():
+                shown += [b"job:" + name, value]
+        return shown
+
+    def beat(self, holds: Sequence[Hold]) -> Beat:
+        """Renew the leases of entries in hand and this worker's sign of life."""
+        chunks = [holds[i : i + HELD_TOGETHER] for i in range(0, len(holds), HELD_TOGETHER)] or [[]]
+        answers = self._connection.send([self._beat_command(chunk) for chunk in chunks])
+        states = [
+            (hold.entry_id, state)
+            for chunk, answer in zip(chunks, answers, strict=True)
+            for hold, state in zip(chunk, answer[1:], strict=True)
+        ]
+        lost = frozenset(entry_id for entry_id, state in states if state == 0)
+        answered = frozenset(entry_id for entry_id, state in states if state == 2)  # noqa: PLR2004 (beat.lua)
+        return Beat(answers[-1][0], lost, answered)
+
+    def _beat_command(self, holds: Sequence[Hold]) -> Command:
+        names = [self.keys.workers]
+        for hold in holds:
+            names += (self.keys.stream(hold.lane), self.keys.result(hold.job_id), self.keys.job(hold.job_id))
+        entries = (hold.entry_id for hold in holds)
+        return script("beat", names, (GROUP, self.name, self.limits.lease_ms, JOB_MARGIN_MS, *entries))
+
+    def release(self, holds: Sequence[Hold]) -> None:
+        """Give entries back uncounted, for any worker to take at once."""
+        if holds:
+            names = [self.keys.stream(hold.lane) for hold in holds]
+            entries = (hold.entry_id for hold in holds)
+            self._connection.send([script("release", names, (GROUP, self.name, RELEASED, *entries))])
+
+    def announce(self, about: Mapping[str, str]) -> None:
+        """Tell callers and operators who serves the model, and the scripts its limits."""
+        worker = self.keys.worker(self.name)
+        told = [part for pair in about.items() for part in pair]
+        limits = ("max_jobs", self.limits.max_jobs, "lease_ms", self.limits.lease_ms)
+        deliveries = ("max_deliveries", self.limits.max_deliveries, "v", WIRE_VERSION)
+        self._connection.send(
+            [
+                ("HSET", worker, *told),
+                ("PEXPIRE", worker, 3 * self.limits.lease_ms),
+                ("HSET", self.keys.config, *limits, *deliveries),
+                ("SADD", keyspace.models(self.keys.prefix), self.keys.model),
+            ]
+        )
+
+    def leave(self) -> None:
+        """Say good-bye; entries still pending stay where other workers find them."""
+        names = (self.keys.workers, self.keys.worker(self.name), *map(self.keys.stream, LANES))
+        self._connection.send([script("leave", names, (GROUP, self.name))])
+
+
+def _chunks(settlements: Sequence[Settlement]) -> list[list[Settlement]]:
+    """Return the settlements in runs small enough that no script holds the server up for long."""
+    chunks: list[list[Settlement]] = []
+    size = 0
+    for settlement in settlements:
+        size += len(settlement.reply)
+        if not chunks or len(chunks[-1]) >= SETTLED_TOGETHER or size > REPLY_BYTES_TOGETHER:
+            chunks.append([])
+            size = len(settlement.reply)
+        chunks[-1].append(settlement)
+    return chunks

@@ -1,0 +1,98 @@
+"""Every Redis key, channel and group name, and nothing about what is done with them.
+
+All keys of one model share the hash tag `{model}`, so that each script touches one slot of a cluster.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from rpc.errors import InvalidInput, UnknownModel
+
+Lane = Literal["interactive", "bulk"]
+
+LANES: tuple[Lane, ...] = ("interactive", "bulk")
+"""The lanes of a model, the one that goes first in front."""
+
+GROUP = "workers"
+"""The consumer group on every lane, created at id 0 so that jobs sent before the first worker count."""
+
+RELEASED = "~free"
+"""The consumer that holds entries a draining worker gave back; any worker may claim them at once."""
+
+_MODEL = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+_JOB_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+
+
+def check_model(model: str) -> str:
+    """Return the model's name, or raise `UnknownModel` if no key could be made of it."""
+    if not isinstance(model, str) or not _MODEL.fullmatch(model):
+        raise UnknownModel(f"model name {model!r} is not 1 to 128 of the characters A-Z a-z 0-9 _ . -")
+    return model
+
+
+def check_job_id(job_id: str) -> str:
+    """Return the job id, or raise `InvalidInput` if no key could be made of it."""
+    if not isinstance(job_id, str) or not _JOB_ID.fullmatch(job_id):
+        raise InvalidInput(f"job id {job_id!r} is not 1 to 128 of the characters A-Z a-z 0-9 _ . : -")
+    return job_id
+
+
+def check_lane(lane: str) -> Lane:
+    """Return the lane, or raise `InvalidInput` if there is none of that name."""
+    for known in LANES:
+        if lane == known:
+            return known
+    raise InvalidInput(f"lane {lane!r} is neither of {', '.join(LANES)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys of one model under one prefix."""
+
+    prefix: str
+    model: str
+
+    def _key(self, rest: str) -> str:
+        return f"{self.prefix}:{{{self.model}}}:{rest}"
+
+    def stream(self, lane: Lane) -> str:
+        """Stream: the lane's jobs; XLEN is waiting plus running."""
+        return self._key(lane)
+
+    def result(self, job_id: str) -> str:
+        """String, PX: the reply; also the tombstone of a job cancelled or expired."""
+        return self._key(f"result:{job_id}")
+
+    def job(self, job_id: str) -> str:
+        """String, PX: the entry id; makes a submit safe to send twice."""
+        return self._key(f"job:{job_id}")
+
+    def worker(self, consumer: str) -> str:
+        """Hash, PX: what a worker says of itself."""
+        return self._key(f"worker:{consumer}")
+
+    @property
+    def workers(self) -> str:
+        """Sorted set: consumer -> server time in ms until which it counts as alive."""
+        return self._key("workers")
+
+    @property
+    def config(self) -> str:
+        """Hash: limits the workers publish and the scripts read."""
+        return self._key("config")
+
+    @property
+    def dead(self) -> str:
+        """Stream: jobs given up on."""
+        return self._key("dead")
+
+
+def models(prefix: str) -> str:
+    """Set: every model ever served."""
+    return f"{prefix}:models"
+
+
+def reply_channel(prefix: str, client: str) -> str:
+    """Channel: ids of finished jobs of one client, separated by blanks."""
+    return f"{prefix}:reply:{client}"

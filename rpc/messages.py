@@ -1,0 +1,130 @@
+"""What is said on the wire, as values: a job, and the reply to it. No I/O, no spelling."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from rpc.errors import RpcError, from_code
+from rpc.keys import LANES, Lane, check_job_id, check_lane, check_model
+
+WIRE_VERSION = 1
+
+HOUR_MS = 3_600_000
+
+JOB_MARGIN_MS = 600_000
+"""How long a job key outlives the time to live, so that a late start is still recognised."""
+
+Encoding = Literal["msgpack", "json"]
+
+
+def new_job_id() -> str:
+    """Return an id no other job has."""
+    return uuid.uuid4().hex
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One request to a model.
+
+    Attributes:
+        inputs: each a str (text), bytes (an encoded file) or an array (pixels).
+        options: what the op offers, by name.
+        id: chosen by the caller or made up; the same id twice is the same job.
+        ttl_ms: how long after its submission the job may still be started.
+        keep_ms: how long the reply is kept; 0 keeps only a marker that it succeeded.
+        reply: the channel that is told when the reply is there, or "".
+        traceparent: W3C trace context, or "".
+        encoding: how the payload came and the reply goes.
+    """
+
+    model: str
+    op: str
+    inputs: Sequence[Any]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    id: str = field(default_factory=new_job_id)
+    lane: Lane = LANES[0]
+    ttl_ms: int = HOUR_MS
+    keep_ms: int = HOUR_MS
+    reply: str = ""
+    traceparent: str = ""
+    encoding: Encoding = "msgpack"
+
+    def __post_init__(self) -> None:
+        """Refuse names that would make a malformed key."""
+        check_model(self.model)
+        check_job_id(self.id)
+        check_lane(self.lane)
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """How a job fared: told with each successful reply.
+
+    Attributes:
+        attempts: times the job was handed to a worker, this one included.
+        batch: units in the largest forward pass any of its units was part of.
+        queued_ms: from submission to the start of `prepare`, by the server's clock.
+        prepare_ms: time inside the model's `prepare`, summed over the inputs.
+        infer_ms: time inside the forward passes its units were part of.
+    """
+
+    worker: str = ""
+    attempts: int = 1
+    batch: int = 0
+    queued_ms: float = 0.0
+    prepare_ms: float = 0.0
+    infer_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Success:
+    """The answer to a job; `result` is what the op promises."""
+
+    result: Mapping[str, Any] | None
+    meta: Meta = Meta()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The error a job ended with."""
+
+    code: str
+    message: str
+    retryable: bool = False
+
+    @classmethod
+    def of(cls, error: RpcError) -> "Failure":
+        """Return what the wire says of an error."""
+        return cls(error.code, str(error), error.retryable)
+
+    def error(self) -> RpcError:
+        """Return the error as the caller sees it raised."""
+        return from_code(self.code, self.message)
+
+
+Reply = Success | Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """A job given up on, as the dead letter shows it.
+
+    Attributes:
+        deliveries: how often it had been handed out.
+        died_ms: server time of the verdict.
+        payload_bytes: size of what the caller sent.
+        whole: whether the copy of the payload is complete, so that the job can be sent again.
+    """
+
+    dead_id: str
+    job_id: str
+    op: str
+    lane: str
+    code: str
+    reason: str
+    deliveries: int
+    consumer: str
+    died_ms: int
+    payload_bytes: int
+    whole: bool

@@ -1,0 +1,157 @@
+"""What the named calls ask for and how their answers are put together. No I/O: both clients share it."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rpc.deadlines import Deadline
+from rpc.errors import InvalidInput, PartialFailure, RpcError, from_code
+from rpc.keys import LANES, Lane, check_lane
+from rpc.messages import HOUR_MS, Failure, Job, Reply, Success, new_job_id
+
+Vector = NDArray[np.float32]
+OnError = Literal["raise", "nan"]
+
+DEFAULT_TIMEOUT_S = 60.0
+
+RECONNECT_S = 0.2
+"""Pause of a listener between two attempts to reach Redis."""
+
+FIRST_LOOK_S, LAST_LOOK_S = 0.05, 0.5
+
+CLOSED = Failure("unavailable", "the client was closed")
+"""What those get who still wait when a client is closed."""
+
+INPUTS_PER_JOB = 256
+"""A longer list travels as several jobs, so that several workers share it and no reply grows large."""
+
+
+class CallOptions(TypedDict, total=False):
+    """What every call takes.
+
+    Attributes:
+        timeout_s: how long to wait; the job is not started after it either. 60 s unless given.
+        lane: "interactive" or "bulk".
+        job_id: the same id twice is the same job; made up unless given.
+        keep_s: how long the reply can be fetched; 3600 s unless given.
+    """
+
+    timeout_s: float
+    lane: Lane
+    job_id: str
+    keep_s: float
+
+
+def deadline(options: CallOptions) -> Deadline:
+    """Return until when a call waits."""
+    return Deadline.after(options.get("timeout_s", DEFAULT_TIMEOUT_S), now=time.monotonic())
+
+
+def job(model: str, op: str, inputs: Sequence[Any], options: Mapping[str, Any] | None, call: CallOptions) -> Job:
+    """Return the job of one call; raise `InvalidInput` or `UnknownModel` on what could not travel."""
+    timeout_s = call.get("timeout_s", DEFAULT_TIMEOUT_S)
+    if timeout_s <= 0:
+        raise InvalidInput(f"timeout_s {timeout_s} is not above 0")
+    if not inputs or isinstance(inputs, str | bytes):
+        raise InvalidInput("inputs is no list of at least one input")
+    return Job(
+        model=model,
+        op=op,
+        inputs=inputs,
+        options=options or {},
+        id=call.get("job_id") or new_job_id(),
+        lane=check_lane(call.get("lane", LANES[0])),
+        ttl_ms=max(1, int(timeout_s * 1000)),
+        keep_ms=int(call.get("keep_s", HOUR_MS / 1000) * 1000),
+    )
+
+
+def list_jobs(model: str, op: str, inputs: Sequence[Any], options: Mapping[str, Any], call: CallOptions) -> list[Job]:
+    """Return the jobs of a list call; with a `job_id`, the jobs of a long list are `<job_id>.0`, `.1` and so on."""
+    chunks = [inputs[i : i + INPUTS_PER_JOB] for i in range(0, len(inputs), INPUTS_PER_JOB)]
+    if len(chunks) == 1:
+        return [job(model, op, chunks[0], options, call)]
+    base = call.get("job_id") or new_job_id()
+    return [
+        job(model, op, chunk, options, CallOptions(**{**call, "job_id": f"{base}.{index}"}))
+        for index, chunk in enumerate(chunks)
+    ]
+
+
+def looks() -> Iterator[float]:
+    """Return the pauses between looks at a result nobody will tell us of, in seconds, growing to half a second."""
+    pause_s = FIRST_LOOK_S
+    while True:
+        yield pause_s
+        pause_s = min(2 * pause_s, LAST_LOOK_S)
+
+
+def check_texts(texts: Any) -> None:
+    """Raise `InvalidInput` unless `texts` is a list of str: one str would be taken for a list of letters."""
+    if isinstance(texts, str | bytes) or not isinstance(texts, Sequence):
+        raise InvalidInput(f"texts is a {type(texts).__name__}, not a list of str")
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise InvalidInput(f"text {index} is a {type(text).__name__}, not a str")
+
+
+def result_of(reply: Reply) -> Mapping[str, Any]:
+    """Return the result of a reply, or raise its error."""
+    if isinstance(reply, Failure):
+        raise reply.error()
+    return reply.result or {}
+
+
+def vector_of(reply: Reply) -> Vector:
+    """Return the one vector of an embedding reply, float32 (d,), or raise its error."""
+    vector: Vector = result_of(reply)["vectors"][0].copy()
+    return vector
+
+
+def vectors_of(jobs: Sequence[Job], replies: Sequence[Reply], *, on_error: OnError) -> Vector:
+    """Return the vectors of a list call, float32 (n, d), rows in the order of the call.
+
+    Raises `PartialFailure` if inputs failed, or with `on_error="nan"` leaves NaN rows. An error that is not the
+    fault of single inputs is raised as it is.
+    """
+    failed: dict[int, RpcError] = {}
+    parts: list[Vector | None] = []
+    start = 0
+    for asked, reply in zip(jobs, replies, strict=True):
+        vectors, errors = _rows(asked, reply)
+        parts.append(vectors)
+        failed.update({start + index: error for index, error in errors.items()})
+        start += len(asked.inputs)
+    rows = _stacked([len(asked.inputs) for asked in jobs], parts)
+    if failed and on_error == "raise":
+        index, first = min(failed.items())
+        text = f"{len(failed)} of {len(rows)} inputs failed, the first at {index}: {first}"
+        raise PartialFailure(text, vectors=rows, failed=failed)
+    return rows
+
+
+def _rows(asked: Job, reply: Reply) -> tuple[Vector | None, dict[int, RpcError]]:
+    if isinstance(reply, Success):
+        result = reply.result or {}
+        errors = {item["index"]: from_code(item["code"], item["message"]) for item in result.get("failed", ())}
+        return result["vectors"], errors
+    error = reply.error()
+    if isinstance(error, InvalidInput) and len(asked.inputs) == 1:
+        return None, {0: error}
+    raise error
+
+
+def _stacked(lengths: Sequence[int], parts: Sequence[Vector | None]) -> Vector:
+    width = next((part.shape[1] for part in parts if part is not None), 0)
+    blank = [np.full((length, width), np.nan, np.float32) for length in lengths]
+    filled = [empty if part is None else part for part, empty in zip(parts, blank, strict=True)]
+    return np.concatenate(filled) if filled else np.zeros((0, 0), np.float32)
+
+
+def answered_on(asked: Job, channel: str) -> Job:
+    """Return the job with a channel that is told when its reply is there."""
+    return replace(asked, reply=channel)

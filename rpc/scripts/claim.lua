@@ -1,0 +1,53 @@
+-- Take over entries nobody works on: those a draining worker gave back, and at most one suspect, which is an
+-- entry whose lease lapsed while another worker held it and which may therefore have killed that worker.
+-- KEYS  1 stream of the lane · 2 config hash
+-- ARGV  1 group · 2 consumer · 3 name that holds released entries · 4 most released entries to take
+--       5 1 if a suspect may be taken · 6 lease in ms, 7 most deliveries, used if the config names none
+-- Returns {taken, dead, more}: lists of {entry, deliveries, fields}, the dead beyond the most deliveries and
+--         owned by the caller for the verdict; more is 1 if another suspect waits
+local lease = tonumber(redis.call('HGET', KEYS[2], 'lease_ms') or ARGV[6])
+local most = tonumber(redis.call('HGET', KEYS[2], 'max_deliveries') or ARGV[7])
+local taken, dead, more = {}, {}, 0
+
+local function own(entry, deliveries)
+  redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, entry, 'RETRYCOUNT', deliveries, 'JUSTID')
+end
+
+local function fields(entry)
+  local found = redis.call('XRANGE', KEYS[1], entry, entry)
+  if #found == 0 then
+    redis.call('XACK', KEYS[1], ARGV[1], entry)
+    return nil
+  end
+  return found[1][2]
+end
+
+if tonumber(ARGV[4]) > 0 then
+  for _, pending in ipairs(redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', ARGV[4], ARGV[3])) do
+    local entry, deliveries = pending[1], pending[4] + 1
+    local found = fields(entry)
+    if found then
+      own(entry, deliveries)
+      taken[#taken + 1] = {entry, deliveries, found}
+    end
+  end
+end
+
+local free = ARGV[5] == '1'
+for _, pending in ipairs(redis.call('XPENDING', KEYS[1], ARGV[1], 'IDLE', lease, '-', '+', 32)) do
+  local entry, owner, deliveries = pending[1], pending[2], pending[4]
+  if owner ~= ARGV[3] and owner ~= ARGV[2] then
+    local found = fields(entry)
+    if found and deliveries >= most then
+      own(entry, deliveries)
+      dead[#dead + 1] = {entry, deliveries, found}
+    elseif found and free then
+      own(entry, deliveries + 1)
+      taken[#taken + 1] = {entry, deliveries + 1, found}
+      free = false
+    elseif found then
+      more = 1
+    end
+  end
+end
+return {taken, dead, more}

@@ -1,0 +1,14 @@
+-- Queue a job unless it is already queued, answered, or the lane is full. Sent twice it does nothing more.
+-- KEYS  1 stream of the lane · 2 job key · 3 result key · 4 config hash
+-- ARGV  1 bound used if the config names none · 2 job key's life in ms · 3.. fields of the entry
+-- Returns {'done'} a reply is there · {'joined', entry} the job is already queued
+--         {'full', length} nothing queued · {'queued', entry}
+if redis.call('EXISTS', KEYS[3]) == 1 then return {'done'} end
+local entry = redis.call('GET', KEYS[2])
+if entry then return {'joined', entry} end
+local bound = tonumber(redis.call('HGET', KEYS[4], 'max_jobs') or ARGV[1])
+local length = redis.call('XLEN', KEYS[1])
+if length >= bound then return {'full', length} end
+entry = redis.call('XADD', KEYS[1], '*', unpack(ARGV, 3))
+redis.call('SET', KEYS[2], entry, 'PX', ARGV[2])
+return {'queued', entry}

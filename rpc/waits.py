@@ -1,0 +1,115 @@
+"""The book of replies a client is waiting for. Shared by both clients; knows neither threads nor loops.
+
+A wake-up only hurries: the result key is the truth. So everything waited for is read again after each
+(re)subscription and, when it has been quiet for long, by a sweep, which also notices jobs Redis has lost.
+"""
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from rpc import calls
+from rpc.errors import JobLost
+from rpc.messages import Failure, Reply
+
+H = TypeVar("H")
+Name = tuple[str, str]
+
+
+@dataclass(slots=True)
+class _Wait(Generic[H]):
+    handles: list[H]
+    looked_at: float
+    missed: bool = False
+
+
+class Waits(Generic[H]):
+    """What is waited for, by (model, job id); `H` is what the client sets when the reply is there."""
+
+    def __init__(self) -> None:
+        self._waits: dict[Name, _Wait[H]] = {}
+        self._by_id: dict[str, set[Name]] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        """Return how many jobs are waited for."""
+        return len(self._waits)
+
+    def add(self, name: Name, handle: H, *, now: float) -> None:
+        """Note that `handle` waits for a job; several may wait for the same."""
+        with self._lock:
+            self._waits.setdefault(name, _Wait([], now)).handles.append(handle)
+            self._by_id.setdefault(name[1], set()).add(name)
+
+    def remove(self, name: Name, handle: H) -> None:
+        """Forget one who waits, if it still does."""
+        with self._lock:
+            wait = self._waits.get(name)
+            if wait is None or handle not in wait.handles:
+                return
+            wait.handles.remove(handle)
+            if not wait.handles:
+                self._forget(name)
+
+    def _forget(self, name: Name) -> None:
+        del self._waits[name]
+        names = self._by_id[name[1]]
+        names.discard(name)
+        if not names:
+            del self._by_id[name[1]]
+
+    def named(self, job_ids: Iterable[str]) -> list[Name]:
+        """Return those waited for among the ids of a wake-up."""
+        with self._lock:
+            return [name for job_id in job_ids for name in self._by_id.get(job_id, ())]
+
+    def everything(self) -> list[Name]:
+        """Return all that is waited for."""
+        with self._lock:
+            return list(self._waits)
+
+    def handles(self) -> list[H]:
+        """Return all who wait."""
+        with self._lock:
+            return [handle for wait in self._waits.values() for handle in wait.handles]
+
+    def collect(self, prefix: str, names: Iterable[Name]) -> calls.Call[list[tuple[H, Reply]]]:
+        """Return who can be answered, and with what, of the names given."""
+        wanted = list(names)
+        replies = (yield from calls.fetch(prefix, wanted)) if wanted else {}
+        return [(handle, reply) for name, reply in replies.items() for handle in self._take(name)]
+
+    def _take(self, name: Name) -> list[H]:
+        with self._lock:
+            wait = self._waits.get(name)
+            if wait is None:
+                return []
+            self._forget(name)
+            return wait.handles
+
+    def sweep(self, prefix: str, *, now: float, quiet_s: float) -> calls.Call[list[tuple[H, Reply]]]:
+        """Return who can be answered of those not looked at for `quiet_s`, jobs found missing twice as lost."""
+        with self._lock:
+            old = [name for name, wait in self._waits.items() if now - wait.looked_at >= quiet_s]
+        answers = yield from self.collect(prefix, old)
+        left = [name for name in old if name in self._waits]
+        missing = (yield from calls.missing(prefix, left)) if left else set()
+        for name in self._lost(left, missing, now):
+            reply = Failure.of(JobLost(f"Redis knows neither job {name[1]} of {name[0]} nor a result of it"))
+            answers += [(handle, reply) for handle in self._take(name)]
+        return answers
+
+    def _lost(self, looked: Iterable[Name], missing: set[Name], now: float) -> list[Name]:
+        lost = []
+        with self._lock:
+            for name in looked:
+                wait = self._waits.get(name)
+                if wait is None:
+                    continue
+                wait.looked_at = now
+                # once may be the moment between a job's end and its reply as two reads saw it
+                if name in missing and wait.missed:
+                    lost.append(name)
+                wait.missed = name in missing
+        return lost
