@@ -19,7 +19,7 @@ from rpc.keys import reply_channel
 from rpc.messages import Job, Reply
 from rpc.requests import CallOptions, OnError, Vector
 from rpc.settings import RedisSettings
-from rpc.waits import Waits
+from rpc.waits import Waits, WakeUp
 
 T = TypeVar("T")
 _Slot = asyncio.Future[Reply]
@@ -215,13 +215,13 @@ class _Listener:
 
     async def look_at(self, names: Sequence[tuple[str, str]]) -> None:
         """Hand out replies that may be there already."""
-        await self._hand_out(self.waits.collect(self._settings.prefix, names))
+        _answer(await self._connection.run(self.waits.collect(self._settings.prefix, names)))
 
     async def stop(self) -> None:
         """End the tasks and fail those who still wait."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.wait(self._tasks)
         await self._subscription.close()
         for slot in self.waits.handles():
             if not slot.done():
@@ -243,12 +243,19 @@ class _Listener:
         while True:
             message = await self._subscription.read(self._settings.sweep_s)
             if message is not None:
-                self._finished += message.split()
-                self._woken.set()
+                self._hear(WakeUp.of(message))
             if time.monotonic() - swept >= self._settings.sweep_s:
                 swept = time.monotonic()
                 await self._hand_out(self.waits.sweep(self._settings.prefix, now=swept, quiet_s=self._settings.sweep_s))
                 await self._subscription.ping()
+
+    def _hear(self, wake_up: WakeUp) -> None:
+        """Hand out a reply that came along, or fetch it together with whatever else is finished by then."""
+        if wake_up.reply is None:
+            self._finished += wake_up.job_ids
+            self._woken.set()
+        else:
+            _answer(self.waits.hear(wake_up))
 
     async def _fetch(self) -> None:
         while True:
@@ -257,9 +264,13 @@ class _Listener:
             finished, self._finished = self._finished, []
             # what a lost reply leaves waiting is found again by the sweep or the next subscription
             with contextlib.suppress(RpcError):
-                await self.look_at(self.waits.named(finished))
+                await self._hand_out(self.waits.collect(self._settings.prefix, self.waits.named(finished)))
 
     async def _hand_out(self, call: calls.Call[list[tuple[_Slot, Reply]]]) -> None:
-        for slot, reply in await self._connection.run(call):
-            if not slot.done():
-                slot.set_result(reply)
+        _answer(await self._connection.run_here(call))
+
+
+def _answer(answers: list[tuple[_Slot, Reply]]) -> None:
+    for slot, reply in answers:
+        if not slot.done():
+            slot.set_result(reply)

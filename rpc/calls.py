@@ -65,7 +65,7 @@ def fetch(prefix: str, waits: Iterable[tuple[str, str]]) -> Call[dict[tuple[str,
     by_model = _by_model(waits)
     replies = yield [("MGET", *map(Keys(prefix, model).result, ids)) for model, ids in by_model.items()]
     return {
-        (model, job_id): _read(value)
+        (model, job_id): read_reply(value)
         for (model, ids), values in zip(by_model.items(), replies, strict=True)
         for job_id, value in zip(ids, values, strict=True)
         if value is not None
@@ -95,7 +95,8 @@ def _by_model(waits: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     return by_model
 
 
-def _read(value: bytes) -> Reply:
+def read_reply(value: bytes) -> Reply:
+    """Return the reply under a result key; one that cannot be read is a failure of the model's side."""
     try:
         return decode_reply(value)
     except InvalidInput as error:

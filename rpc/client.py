@@ -19,7 +19,7 @@ from rpc.keys import reply_channel
 from rpc.messages import Job, Reply
 from rpc.requests import CallOptions, OnError, Vector
 from rpc.settings import RedisSettings
-from rpc.waits import Waits
+from rpc.waits import Waits, WakeUp
 
 T = TypeVar("T")
 
@@ -257,11 +257,17 @@ class _Listener:
         while not self._stopped.is_set():
             message = self._subscription.read(self._settings.sweep_s)
             if message is not None:
-                self._hand_out(self.waits.collect(self._settings.prefix, self.waits.named(message.split())))
+                self._hear(WakeUp.of(message))
             if time.monotonic() - swept >= self._settings.sweep_s:
                 swept = time.monotonic()
                 self._hand_out(self.waits.sweep(self._settings.prefix, now=swept, quiet_s=self._settings.sweep_s))
                 self._subscription.ping()
+
+    def _hear(self, wake_up: WakeUp) -> None:
+        for slot, reply in self.waits.hear(wake_up):
+            slot.put(reply)
+        if wake_up.reply is None:
+            self._hand_out(self.waits.collect(self._settings.prefix, self.waits.named(wake_up.job_ids)))
 
     def _hand_out(self, call: calls.Call[list[tuple[_Slot, Reply]]]) -> None:
         for slot, reply in self._connection.run(call):

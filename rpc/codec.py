@@ -7,7 +7,7 @@ import base64
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 
 import msgpack
@@ -195,12 +195,19 @@ def payload_of(raw: Mapping[bytes, bytes]) -> Any:
     return {"inputs": inputs, "options": options}
 
 
+def _fields(flat: Meta | Failure) -> dict[str, Any]:
+    return {name: getattr(flat, name) for name in _NAMES[type(flat)]}
+
+
+_NAMES = {kind: [field.name for field in fields(kind)] for kind in (Meta, Failure)}
+
+
 def encode_reply(reply: Reply, encoding: Encoding = "msgpack") -> bytes:
     """Return a reply as it lies under its result key."""
     if isinstance(reply, Success):
-        body: dict[str, Any] = {"v": WIRE_VERSION, "ok": True, "result": reply.result, "meta": asdict(reply.meta)}
+        body: dict[str, Any] = {"v": WIRE_VERSION, "ok": True, "result": reply.result, "meta": _fields(reply.meta)}
     else:
-        body = {"v": WIRE_VERSION, "ok": False, "error": asdict(reply)}
+        body = {"v": WIRE_VERSION, "ok": False, "error": _fields(reply)}
     return pack(body) if encoding == "msgpack" else to_json(body).encode()
 
 

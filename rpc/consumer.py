@@ -22,6 +22,9 @@ DEAD_KEPT = 1_000
 DEAD_PAYLOAD_BYTES = 65_536
 """The largest payload the dead letter keeps a copy of; a larger one cannot be queued again."""
 
+REPLY_BYTES_TOLD = 16_384
+"""The largest reply that travels with the wake-up: many times smaller than what a server buffers for a subscriber."""
+
 SETTLED_TOGETHER = 64
 HELD_TOGETHER = 128
 REPLY_BYTES_TOGETHER = 1_048_576
@@ -194,7 +197,7 @@ class Consumer:
 
     def _settle_command(self, settlements: Sequence[Settlement]) -> Command:
         names: list[str] = []
-        arguments: list[Any] = [GROUP]
+        arguments: list[Any] = [GROUP, REPLY_BYTES_TOLD]
         for settlement in settlements:
             delivery = settlement.delivery
             job_id = delivery.job_id or delivery.entry_id

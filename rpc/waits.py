@@ -17,6 +17,20 @@ H = TypeVar("H")
 Name = tuple[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class WakeUp:
+    """What a client's channel is told: the ids of finished jobs, or one id with its reply."""
+
+    job_ids: tuple[str, ...]
+    reply: bytes | None
+
+    @classmethod
+    def of(cls, message: bytes) -> "WakeUp":
+        """Read a message of the channel."""
+        ids, newline, reply = message.partition(b"\n")
+        return cls(tuple(ids.decode("ascii", "replace").split()), reply if newline else None)
+
+
 @dataclass(slots=True)
 class _Wait(Generic[H]):
     handles: list[H]
@@ -73,6 +87,13 @@ class Waits(Generic[H]):
         """Return all who wait."""
         with self._lock:
             return [handle for wait in self._waits.values() for handle in wait.handles]
+
+    def hear(self, wake_up: WakeUp) -> list[tuple[H, Reply]]:
+        """Return who can be answered by a reply that came with its wake-up."""
+        if wake_up.reply is None:
+            return []
+        reply = calls.read_reply(wake_up.reply)
+        return [(handle, reply) for name in self.named(wake_up.job_ids) for handle in self._take(name)]
 
     def collect(self, prefix: str, names: Iterable[Name]) -> calls.Call[list[tuple[H, Reply]]]:
         """Return who can be answered, and with what, of the names given."""

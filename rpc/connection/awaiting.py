@@ -1,12 +1,13 @@
 """Carrying out conversations on an event loop.
 
-One task owns the socket; callers hand it their rounds and await a future, so that cancelling a caller can never
-leave a half-read reply behind. Rounds handed over in one tick of the loop travel in one write.
+Only long-lived tasks touch the socket; callers hand over their conversation and await a future, so that cancelling
+a caller can never leave a half-read reply behind. What is handed over in one tick of the loop travels in one write.
 """
 
 import asyncio
 import contextlib
 from collections import deque
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from redis.exceptions import ResponseError
@@ -15,12 +16,41 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from rpc.calls import Call, Round
 from rpc.connection.factory import LOAD_SCRIPTS, awaiting
 from rpc.connection.faults import checked, translated, unknown_scripts
-from rpc.errors import RpcError, Unavailable
+from rpc.errors import Unavailable
 from rpc.settings import RedisSettings
 
 T = TypeVar("T")
 
-ROUNDS_TOGETHER = 256
+TALKS_TOGETHER = 256
+
+
+@dataclass(slots=True, eq=False)
+class _Talk:
+    """A conversation under way: what it says next, and who gets its answer."""
+
+    call: Call[Any]
+    answer: asyncio.Future[Any]
+    commands: Round = ()
+
+    def hear(self, replies: list[Any] | None, address: str) -> bool:
+        """Go on with the replies; return whether there is more to say."""
+        try:
+            heard = replies if replies is None else checked(self.commands, replies, address)
+            self.commands = self.call.send(heard)
+        except StopIteration as done:
+            if not self.answer.done():
+                self.answer.set_result(done.value)
+        except Exception as error:  # noqa: BLE001 (it belongs to the caller who awaits the answer)
+            self.fail(error)
+        else:
+            return not self.answer.done()
+        return False
+
+    def fail(self, error: Exception) -> None:
+        """End with an error."""
+        self.call.close()
+        if not self.answer.done():
+            self.answer.set_exception(error)
 
 
 class AwaitingConnection:
@@ -29,58 +59,67 @@ class AwaitingConnection:
     def __init__(self, settings: RedisSettings) -> None:
         self._address = settings.address
         self._raw = awaiting(settings)
-        self._waiting: deque[tuple[Round, asyncio.Future[list[Any]]]] = deque()
+        self._waiting: deque[_Talk] = deque()
         self._handed_over = asyncio.Event()
+        self._socket = asyncio.Lock()
         self._owner: asyncio.Task[None] | None = None
 
     async def run(self, call: Call[T]) -> T:
-        """Carry out a conversation and return its answer."""
-        replies: Any = None
-        while True:
-            try:
-                commands = call.send(replies)
-            except StopIteration as done:
-                answer: T = done.value
-                return answer
-            replies = await self.send(commands)
+        """Carry out a conversation and return its answer. The caller may be cancelled at any time."""
+        talk = _Talk(call, asyncio.get_running_loop().create_future())
+        if talk.hear(None, self._address):
+            self._waiting.append(talk)
+            self._handed_over.set()
+            if self._owner is None:
+                self._owner = asyncio.create_task(self._own())
+        answer: T = await talk.answer
+        return answer
 
-    async def send(self, commands: Round) -> list[Any]:
-        """Return the replies to commands sent together."""
-        future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-        self._waiting.append((commands, future))
-        self._handed_over.set()
-        if self._owner is None:
-            self._owner = asyncio.create_task(self._own())
-        return checked(commands, await future, self._address)
+    async def run_here(self, call: Call[T]) -> T:
+        """Do the same from a task that is never cancelled but to close the client; it saves a turn of the loop."""
+        talk = _Talk(call, asyncio.get_running_loop().create_future())
+        more = talk.hear(None, self._address)
+        while more:
+            async with self._socket:
+                more = bool(await self._serve([talk]))
+        answer: T = talk.answer.result()
+        return answer
 
     async def _own(self) -> None:
         while True:
             await self._handed_over.wait()
             self._handed_over.clear()
             while self._waiting:
-                batch = [self._waiting.popleft() for _ in range(min(ROUNDS_TOGETHER, len(self._waiting)))]
-                try:
-                    await self._serve(batch)
-                except asyncio.CancelledError:
-                    self._waiting.extendleft(reversed(batch))
-                    raise
-                except RpcError as error:
-                    _fail(batch, error)
+                batch = [self._waiting.popleft() for _ in range(min(TALKS_TOGETHER, len(self._waiting)))]
+                async with self._socket:
+                    self._waiting.extend(await self._serve(batch))
 
-    async def _serve(self, batch: list[tuple[Round, "asyncio.Future[list[Any]]"]]) -> None:
-        commands = [command for round_, _ in batch for command in round_]
-        with translated(self._address):
-            replies = await self._exchange(commands)
-            again = unknown_scripts(replies)
-            if again:
-                await self._exchange(LOAD_SCRIPTS)
-                for index, reply in zip(again, await self._exchange([commands[i] for i in again]), strict=True):
-                    replies[index] = reply
-        start = 0
-        for round_, future in batch:
-            if not future.done():
-                future.set_result(replies[start : start + len(round_)])
-            start += len(round_)
+    async def _serve(self, talks: list[_Talk]) -> list[_Talk]:
+        """Carry every conversation one round further; return those that have more to say."""
+        commands = [command for talk in talks for command in talk.commands]
+        try:
+            with translated(self._address):
+                replies = await self._exchange(commands)
+                again = unknown_scripts(replies)
+                if again:
+                    await self._exchange(LOAD_SCRIPTS)
+                    for index, reply in zip(again, await self._exchange([commands[i] for i in again]), strict=True):
+                        replies[index] = reply
+        except Unavailable as error:
+            for talk in talks:
+                talk.fail(error)
+            return []
+        except asyncio.CancelledError:
+            for talk in talks:
+                talk.fail(Unavailable("the client was closed"))
+            raise
+        going, start = [], 0
+        for talk in talks:
+            stop = start + len(talk.commands)
+            if talk.hear(replies[start:stop], self._address):
+                going.append(talk)
+            start = stop
+        return going
 
     async def _exchange(self, commands: Round) -> list[Any]:
         try:
@@ -99,21 +138,16 @@ class AwaitingConnection:
             return error
 
     async def close(self) -> None:
-        """Close the socket; rounds not yet answered fail with `Unavailable`."""
+        """Close the socket; conversations not yet ended fail with `Unavailable`."""
         if self._owner is not None:
             self._owner.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._owner
             self._owner = None
-        _fail(self._waiting, Unavailable("the client was closed"))
+        for talk in self._waiting:
+            talk.fail(Unavailable("the client was closed"))
         self._waiting.clear()
         await self._raw.disconnect()
-
-
-def _fail(batch: Any, error: RpcError) -> None:
-    for _, future in batch:
-        if not future.done():
-            future.set_exception(error)
 
 
 class AwaitingSubscription:
@@ -132,7 +166,7 @@ class AwaitingSubscription:
             await self._raw.send_command("SUBSCRIBE", self._channel, check_health=False)
             await self._raw.read_response()
 
-    async def read(self, timeout_s: float) -> str | None:
+    async def read(self, timeout_s: float) -> bytes | None:
         """Return the next message, or None if none came in time."""
         try:
             with translated(self._address):
@@ -141,7 +175,7 @@ class AwaitingSubscription:
             if isinstance(error.__cause__, RedisTimeoutError):
                 return None
             raise
-        return data.decode() if kind == b"message" else None
+        return data if kind == b"message" else None
 
     async def ping(self) -> None:
         """Ask the server for a sign of life; its answer is read like a message, so a dead link shows in time."""

@@ -80,13 +80,13 @@ class BlockingSubscription:
             self._raw.send_command("SUBSCRIBE", self._channel, check_health=False)
             self._raw.read_response()
 
-    def read(self, timeout_s: float) -> str | None:
+    def read(self, timeout_s: float) -> bytes | None:
         """Return the next message, or None if none came in time."""
         with translated(self._address):
             if not self._raw.can_read(timeout_s):
                 return None
             kind, *_, data = self._raw.read_response()
-        return data.decode() if kind == b"message" else None
+        return data if kind == b"message" else None
 
     def ping(self) -> None:
         """Ask the server for a sign of life; its answer is read like a message, so a dead link shows in time."""

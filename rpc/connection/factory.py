@@ -4,10 +4,10 @@ from typing import Any
 
 from redis.asyncio.connection import AbstractConnection as AwaitingRaw
 from redis.asyncio.connection import ConnectionPool as AwaitingPool
+from redis.asyncio.retry import Retry as AwaitingRetry
 from redis.backoff import NoBackoff
 from redis.connection import AbstractConnection as BlockingRaw
 from redis.connection import ConnectionPool as BlockingPool
-from redis.asyncio.retry import Retry as AwaitingRetry
 from redis.retry import Retry as BlockingRetry
 
 from rpc.calls import Command

@@ -1,0 +1,154 @@
+"""The finish stage: outcomes become a reply, and the reply, the ack and the delete reach Redis together.
+
+One thread per model. What it could not deliver it delivers again until the server has answered.
+"""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from tenacity import Retrying, retry_if_exception_type, wait_random_exponential
+
+from inference_worker.inhand import InHand
+from inference_worker.job import JobInHand
+from inference_worker.metrics import ModelMetrics
+from inference_worker.models.base import Model
+from inference_worker.outcome import blame, conclude, kept_ms, stored
+from rpc.codec import encode_reply
+from rpc.connection import NoGroup
+from rpc.consumer import Consumer, Delivery, Settlement
+from rpc.errors import QueueFull, RpcError, Unavailable
+from rpc.messages import HOUR_MS, Failure, Reply, Success
+
+log = logging.getLogger(__name__)
+
+FAULTS = (Unavailable, QueueFull, NoGroup)
+"""What passes by itself: Redis away, full, or just emptied."""
+
+TOGETHER = 256
+"""The most jobs settled in one round trip."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A delivery that is answered without being run."""
+
+    delivery: Delivery
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Burial:
+    """A delivery that goes to the dead letter."""
+
+    delivery: Delivery
+    failure: Failure
+
+
+Ending = JobInHand | Refused | Burial
+
+
+class Finishing:
+    """Settles what has come to its end, in the order it came."""
+
+    def __init__(self, model: Model, in_hand: InHand, consumer: Consumer, metrics: ModelMetrics) -> None:
+        self._model = model
+        self._in_hand = in_hand
+        self._consumer = consumer
+        self._metrics = metrics
+        self._endings: queue.SimpleQueue[Ending | None] = queue.SimpleQueue()
+        self._telling = threading.Lock()
+
+    def put(self, endings: Iterable[Ending]) -> None:
+        """Hand over what has come to its end."""
+        for ending in endings:
+            self._endings.put(ending)
+
+    def tell(self, jobs: Sequence[JobInHand]) -> None:
+        """Settle jobs that are done, here and now if no unit waits and nothing else is being told, else in turn."""
+        if self._in_hand.starved() and self._endings.empty() and self._telling.acquire(blocking=False):
+            try:
+                self._settle(jobs, self._consumer.settle)
+            except FAULTS:
+                self.put(jobs)
+            finally:
+                self._telling.release()
+        else:
+            self.put(jobs)
+
+    def stop(self) -> None:
+        """End the thread once it has delivered what was handed over before."""
+        self._endings.put(None)
+
+    def run(self) -> None:
+        """Deliver until stopped."""
+        going = True
+        while going:
+            endings, going = self._next()
+            with self._telling:
+                self._bury([item for item in endings if isinstance(item, Burial)])
+                self._settle([item for item in endings if not isinstance(item, Burial)], self._settle_surely)
+
+    def _bury(self, burials: Sequence[Burial]) -> None:
+        for burial in burials:
+            _until_told(partial(self._consumer.bury, burial.delivery, burial.failure))
+            self._metrics.dead_letters.inc()
+            self._metrics.job(burial.delivery, burial.failure.code)
+
+    def _settle_surely(self, settlements: Sequence[Settlement]) -> None:
+        _until_told(partial(self._consumer.settle, settlements))
+
+    def _next(self) -> tuple[list[Ending], bool]:
+        endings: list[Ending] = []
+        ending = self._endings.get()
+        while ending is not None:
+            endings.append(ending)
+            if len(endings) == TOGETHER or self._endings.empty():
+                return endings, True
+            ending = self._endings.get()
+        return endings, False
+
+    def _settle(self, endings: Sequence[JobInHand | Refused], tell: Callable[[Sequence[Settlement]], None]) -> None:
+        if not endings:
+            return
+        replies = [self._reply(ending) for ending in endings]
+        settlements = [self._settlement(ending, reply) for ending, reply in zip(endings, replies, strict=True)]
+        tell(settlements)
+        self._in_hand.settled(ending for ending in endings if isinstance(ending, JobInHand))
+        now = time.monotonic()
+        for ending, reply in zip(endings, replies, strict=True):
+            self._metrics.job(ending.delivery, "ok" if isinstance(reply, Success) else reply.code)
+            if isinstance(ending, JobInHand):
+                self._metrics.timings(ending, now)
+
+    def _reply(self, ending: JobInHand | Refused) -> Reply:
+        if isinstance(ending, Refused):
+            return ending.failure
+        return conclude(self._model, ending.job.op, ending.outcomes(), ending.meta(self._consumer.name))
+
+    def _settlement(self, ending: JobInHand | Refused, reply: Reply) -> Settlement:
+        delivery = ending.delivery
+        if isinstance(ending, Refused):
+            return Settlement(delivery, encode_reply(reply, delivery.job.encoding), HOUR_MS)
+        job = ending.job
+        try:
+            encoded = encode_reply(stored(job, reply), job.encoding)
+        except RpcError as error:
+            log.warning("the result of job %s of %s cannot be sent: %s", job.id, job.model, error)
+            encoded = encode_reply(Failure.of(blame(ValueError(f"the result {error}"))), job.encoding)
+        return Settlement(delivery, encoded, kept_ms(job, reply))
+
+
+def _until_told(deliver: Callable[[], object]) -> None:
+    """Deliver again and again while Redis is away; what is sent is safe to send twice."""
+    for attempt in Retrying(
+        retry=retry_if_exception_type(FAULTS),
+        wait=wait_random_exponential(multiplier=0.05, max=2.0),
+        reraise=True,
+    ):
+        with attempt:
+            deliver()

@@ -1,0 +1,61 @@
+"""The infer stage: one thread per model puts batches through the model, and finds the culprit when one fails."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from inference_worker.inhand import InHand
+from inference_worker.job import JobInHand
+from inference_worker.metrics import ModelMetrics
+from inference_worker.models.base import Model, Unit
+from inference_worker.outcome import blame
+from rpc.errors import ModelError
+
+log = logging.getLogger(__name__)
+
+
+class Inferring:
+    """Runs batches until the jobs in hand are closed."""
+
+    def __init__(
+        self,
+        model: Model,
+        in_hand: InHand,
+        metrics: ModelMetrics,
+        done: Callable[[Sequence[JobInHand]], None],
+    ) -> None:
+        self._model = model
+        self._in_hand = in_hand
+        self._metrics = metrics
+        self._done = done
+
+    def run(self) -> None:
+        """Take one batch after another."""
+        while (batch := self._in_hand.next_batch()) is not None:
+            started = time.monotonic()
+            outputs = infer_or_blame(self._model, [ticket.unit for ticket in batch.tickets])
+            took_s = time.monotonic() - started
+            finished = self._in_hand.record(batch, outputs, took_s)
+            if finished:
+                self._done(finished)
+            self._metrics.batch(batch, took_s)
+
+
+def infer_or_blame(model: Model, units: Sequence[Unit]) -> list[Any]:
+    """Return one output per unit; a unit the model fails on gets the error, its neighbours their outputs.
+
+    A batch that fails is split in halves until the culprit stands alone.
+    """
+    try:
+        outputs = list(model.infer(units))
+        if len(outputs) != len(units):
+            raise ModelError(f"infer of {model.name} gave {len(outputs)} outputs for {len(units)} units")
+    except Exception as error:  # noqa: BLE001 (whatever a model raises is told to the caller of that unit)
+        if len(units) == 1:
+            log.warning("infer of %s failed on a unit: %s", model.name, error)
+            return [blame(error)]
+    else:
+        return outputs
+    half = len(units) // 2
+    return infer_or_blame(model, units[:half]) + infer_or_blame(model, units[half:])

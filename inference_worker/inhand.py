@@ -1,0 +1,152 @@
+"""The jobs of one model this worker holds: the one state its threads share, behind one lock.
+
+Threads wait here for work, for room and for the end; what is decided about batches is decided in `batching`.
+"""
+
+import threading
+import time
+from collections.abc import Collection, Iterable, Sequence
+
+from inference_worker.batching import Batch, Policy, UnitPool
+from inference_worker.job import JobInHand
+from inference_worker.models.base import Unit
+from rpc.consumer import Hold
+from rpc.errors import RpcError
+from rpc.keys import LANES, Lane
+
+
+class InHand:
+    """What is read and not yet settled. Every method may be called from any thread."""
+
+    def __init__(self, policy: Policy, *, units_held: int) -> None:
+        self._changed = threading.Condition()
+        self._jobs: dict[str, JobInHand] = {}
+        self._weights: dict[Lane, int] = dict.fromkeys(LANES, 0)
+        self._pool: UnitPool[JobInHand] = UnitPool(policy)
+        self._units_held = units_held
+        self._closed = False
+        self._hungry = False
+
+    def admit(self, jobs: Iterable[JobInHand]) -> None:
+        """Take jobs in, from their reading on."""
+        with self._changed:
+            for job in jobs:
+                self._jobs[job.delivery.entry_id] = job
+                self._weights[job.delivery.lane] += len(job.job.inputs)
+
+    def settled(self, jobs: Iterable[JobInHand]) -> None:
+        """Let go of jobs that were answered or given back."""
+        with self._changed:
+            for job in jobs:
+                if self._jobs.pop(job.delivery.entry_id, None) is not None:
+                    self._weights[job.delivery.lane] -= len(job.job.inputs)
+                    self._pool.discard(job)
+            self._changed.notify_all()
+
+    def room(self, lane: Lane) -> int:
+        """Return how many more inputs of a lane may be read: never more than can start soon."""
+        with self._changed:
+            return self._room(lane)
+
+    def _room(self, lane: Lane) -> int:
+        room = self._units_held - self._weights[lane]
+        # an entry at a time would cost a round trip each
+        return room if room >= max(1, self._units_held // 8) else 0
+
+    def wait_for_room(self, timeout_s: float) -> None:
+        """Wait until every lane has room."""
+        with self._changed:
+            self._changed.wait_for(lambda: all(map(self._room, LANES)) or self._closed, timeout_s)
+
+    def has_suspect(self) -> bool:
+        """Return whether a redelivered job is in hand; another one must not be, then."""
+        with self._changed:
+            return any(job.delivery.suspect for job in self._jobs.values())
+
+    def entry_ids(self) -> set[str]:
+        """Return the entries in hand."""
+        with self._changed:
+            return set(self._jobs)
+
+    def holds(self) -> list[Hold]:
+        """Return what leases are to be renewed."""
+        with self._changed:
+            return [job.hold for job in self._jobs.values()]
+
+    def prepared(self, job: JobInHand, given: int, units: Sequence[Unit], took_s: float) -> bool:
+        """Let the units of an input wait for their pass; return whether the job is done without any."""
+        with self._changed:
+            tickets = job.prepared(given, units, took_s)
+            if tickets and not job.dropped:
+                delivery = job.delivery
+                self._pool.add(tickets, delivery.lane, suspect=delivery.suspect, now=time.monotonic())
+                if self._hungry:
+                    self._changed.notify_all()
+            return job.done and not job.dropped
+
+    def refused(self, job: JobInHand, given: int, error: RpcError, took_s: float) -> bool:
+        """Note that an input failed; return whether the job is done with that."""
+        with self._changed:
+            job.refused(given, error, took_s)
+            return job.done and not job.dropped
+
+    def next_batch(self) -> Batch[JobInHand] | None:
+        """Wait for the next batch and return it; None when no more will be asked for."""
+        with self._changed:
+            while not self._closed:
+                now = time.monotonic()
+                at = self._pool.ready_at(now)
+                if at is None or at > now:
+                    self._hungry = True
+                    self._changed.wait(None if at is None else at - now)
+                    self._hungry = False
+                    continue
+                batch = self._pool.take(now)
+                if batch is not None:
+                    for ticket in batch.tickets:
+                        ticket.job.started = True
+                    return batch
+            return None
+
+    def starved(self) -> bool:
+        """Return whether no unit waits: whoever would run it has time for something else."""
+        return not self._pool
+
+    def record(self, batch: Batch[JobInHand], outputs: Sequence[object], took_s: float) -> list[JobInHand]:
+        """Note the outputs of a batch, in its order; return the jobs that are done with that."""
+        with self._changed:
+            jobs = dict.fromkeys(ticket.job for ticket in batch.tickets)
+            for job in jobs:
+                job.ran(batch, took_s)
+            for ticket, output in zip(batch.tickets, outputs, strict=True):
+                ticket.job.record(ticket, output)
+            return [job for job in jobs if job.done and not job.dropped]
+
+    def drop(self, entry_ids: Collection[str]) -> list[JobInHand]:
+        """Stop working on entries nobody wants from us any more; return their jobs."""
+        with self._changed:
+            jobs = [self._jobs[entry_id] for entry_id in entry_ids if entry_id in self._jobs]
+            return [job for job in jobs if self._drop(job)]
+
+    def withdraw(self, *, running: bool) -> list[JobInHand]:
+        """Stop working on the jobs no unit of which was in a pass yet, or on all; return them."""
+        with self._changed:
+            return [job for job in list(self._jobs.values()) if (running or not job.started) and self._drop(job)]
+
+    def _drop(self, job: JobInHand) -> bool:
+        fresh = not job.dropped and not job.done
+        if fresh:
+            job.dropped = True
+            self._pool.discard(job)
+        return fresh
+
+    def wait_until_empty(self, timeout_s: float) -> bool:
+        """Wait until every job is settled; return whether they are."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._jobs, timeout_s)
+
+    def close(self) -> None:
+        """End all waiting: no more batches."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()

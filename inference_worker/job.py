@@ -1,0 +1,102 @@
+"""A job in the worker's hands: its inputs on their way to outputs, and what its callers will be told of it.
+
+Pure bookkeeping: whoever calls it holds the lock that guards it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from inference_worker.batching import Batch, Ticket
+from inference_worker.models.base import Outcome, Unit
+from rpc.consumer import Delivery, Hold
+from rpc.errors import RpcError
+from rpc.messages import Job, Meta
+
+
+@dataclass(slots=True, eq=False)
+class JobInHand:
+    """One job from its reading to its reply.
+
+    Attributes:
+        delivery: how it came.
+        job: what is asked.
+        queued_ms: how long it had waited when it was read, by the server's clock.
+        received_at: when it was read, on the monotonic clock, in seconds.
+        dropped: nobody wants it any more: what still waits is not run.
+        started: whether one of its units is or was in a forward pass.
+    """
+
+    delivery: Delivery
+    job: Job
+    queued_ms: float
+    received_at: float
+    dropped: bool = False
+    started: bool = False
+    batch: int = 0
+    prepare_s: float = 0.0
+    infer_s: float = 0.0
+    _outcomes: list[list[Any] | RpcError | None] = field(init=False)
+    _missing: list[int] = field(init=False)
+    _unprepared: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make room for the inputs' outcomes."""
+        count = len(self.job.inputs)
+        self._outcomes = [None] * count
+        self._missing = [0] * count
+        self._unprepared = count
+
+    def prepared(self, given: int, units: Sequence[Unit], took_s: float) -> list[Ticket["JobInHand"]]:
+        """Note the units of an input, and return them ready to wait."""
+        self.prepare_s += took_s
+        self._unprepared -= 1
+        self._outcomes[given] = [None] * len(units)
+        self._missing[given] = len(units)
+        return [Ticket(self, given, place, unit) for place, unit in enumerate(units)]
+
+    def refused(self, given: int, error: RpcError, took_s: float) -> None:
+        """Note that an input failed before it had units."""
+        self.prepare_s += took_s
+        self._unprepared -= 1
+        self._outcomes[given] = error
+
+    def ran(self, batch: Batch["JobInHand"], took_s: float) -> None:
+        """Note that units of this job were in a forward pass."""
+        self.batch = max(self.batch, len(batch.tickets))
+        self.infer_s += took_s
+
+    def record(self, ticket: Ticket["JobInHand"], output: Any) -> None:
+        """Note the output of a unit; an error fails its input."""
+        self._missing[ticket.given] -= 1
+        outputs = self._outcomes[ticket.given]
+        if isinstance(outputs, list):
+            if isinstance(output, RpcError):
+                self._outcomes[ticket.given] = output
+            else:
+                outputs[ticket.place] = output
+
+    @property
+    def done(self) -> bool:
+        """Whether every input has its outcome."""
+        return self._unprepared == 0 and not any(self._missing)
+
+    def outcomes(self) -> list[Outcome]:
+        """Return what became of the inputs, in their order, once `done`."""
+        return [outcome if outcome is not None else [] for outcome in self._outcomes]
+
+    @property
+    def hold(self) -> Hold:
+        """What the lease of this job is renewed by."""
+        return Hold(self.delivery.entry_id, self.delivery.lane, self.job.id)
+
+    def meta(self, worker: str) -> Meta:
+        """Return how the job fared."""
+        return Meta(
+            worker=worker,
+            attempts=self.delivery.deliveries,
+            batch=self.batch,
+            queued_ms=round(self.queued_ms, 3),
+            prepare_ms=round(self.prepare_s * 1000, 3),
+            infer_ms=round(self.infer_s * 1000, 3),
+        )

@@ -1,0 +1,99 @@
+"""What a model promises the worker, and the worker a model. Knows neither Redis nor threads nor batching."""
+
+import abc
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from rpc.errors import InvalidInput, RpcError
+
+__all__ = ["InvalidInput", "Model", "Outcome", "Runtime", "Unit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """Where and from what a model is to be loaded.
+
+    Attributes:
+        device: "cpu", "cuda" or "cuda:1".
+        source: a directory or hub id that replaces the model's own, or "".
+        max_text_chars: the longest text `prepare` accepts, in characters.
+    """
+
+    device: str = "cpu"
+    source: str = ""
+    max_text_chars: int = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """The atom of batching: what one row of a forward pass needs.
+
+    Attributes:
+        data: the model's own.
+        cost: its size in the model's own measure (tokens, pixels, frames); a pass is padded to its largest.
+        group: only units of the same group may share a pass.
+    """
+
+    data: Any
+    cost: int = 1
+    group: Hashable = None
+
+
+Outcome = Sequence[Any] | RpcError
+"""What became of one input: the outputs of its units in order, or the error it failed with."""
+
+
+class Model(abc.ABC):
+    """A model, in three stages and two preparations. Subclasses set the attributes and override what they need.
+
+    The worker calls `load` and then `warm_up` once, before it reports ready; an exception in either stops it.
+    Then `prepare` from several threads at a time, `infer` from one thread only, `finish` from another.
+
+    Attributes:
+        name: the model's name on the wire.
+        ops: what it offers.
+        budget: the most cost one forward pass may hold, padding included.
+        overhead: what a pass costs besides its units, in the same measure; the larger, the more padding, and
+            the more waiting for company, is worth accepting to fill a pass. 0 for a model that gains nothing.
+        quick: whether `prepare` takes microseconds; it is then run where jobs are read, not on the prepare pool.
+        partial: whether `finish` can say which inputs failed; if not, one failed input fails its job.
+    """
+
+    name: ClassVar[str] = ""
+    ops: ClassVar[tuple[str, ...]] = ()
+    budget: int = 64
+    overhead: int = 8
+    quick: bool = False
+    partial: bool = False
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+
+    def load(self) -> None:  # noqa: B027 (a model without weights has nothing to load)
+        """Read the weights; raise on anything that would make later answers wrong."""
+
+    def warm_up(self) -> None:  # noqa: B027 (see load)
+        """Run once what the first caller should not pay for."""
+
+    def prepare(self, op: str, given: Any, options: Mapping[str, Any]) -> list[Unit]:
+        """Return the units of one input; raise `InvalidInput` naming what is wrong with it. Thread-safe."""
+        del op, options
+        return [Unit(given)]
+
+    @abc.abstractmethod
+    def infer(self, units: Sequence[Unit]) -> Sequence[Any]:
+        """Return one output per unit: same length, same order."""
+
+    def finish(self, op: str, outcomes: Sequence[Outcome]) -> Mapping[str, Any]:
+        """Return the result of a job from what became of its inputs, in their order.
+
+        Without `partial` no outcome is an error. The result may hold numpy arrays.
+        """
+        del op
+        flat = [outcome if isinstance(outcome, RpcError) else list(outcome) for outcome in outcomes]
+        return {"outputs": [item[0] if isinstance(item, list) and len(item) == 1 else item for item in flat]}
+
+    def about(self) -> Mapping[str, str]:
+        """Return what callers may know: "dimension" of vectors, "bytes" of weights, and the like."""
+        return {}

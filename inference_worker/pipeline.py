@@ -1,0 +1,129 @@
+"""One model's way through the worker: read > prepare > units > infer > finish. Wires the stages; runs none itself.
+
+Intake ──> Preparing ──> InHand (units) ──> Inferring ──> Finishing
+a thread   shared pool   batching           a thread      a thread
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from inference_worker.batching import Policy
+from inference_worker.clock import ServerClock
+from inference_worker.finishing import Finishing
+from inference_worker.inferring import Inferring
+from inference_worker.inhand import InHand
+from inference_worker.intake import BLOCK_MS, Intake
+from inference_worker.job import JobInHand
+from inference_worker.lease import Leased
+from inference_worker.metrics import WorkerMetrics
+from inference_worker.models.base import Model
+from inference_worker.preparing import Preparing
+from inference_worker.settings import WorkerSettings
+from rpc.connection import BlockingConnection
+from rpc.consumer import Consumer
+from rpc.keys import Keys
+from rpc.settings import RedisSettings
+
+Stage = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all pipelines of a worker share."""
+
+    name: str
+    redis: RedisSettings
+    settings: WorkerSettings
+    metrics: WorkerMetrics
+    clock: ServerClock
+    prepare_pool: ThreadPoolExecutor
+    about: Callable[[], Mapping[str, str]]
+
+
+class Pipeline:
+    """The stages of one loaded model, and what the worker's lifecycle asks of them."""
+
+    def __init__(self, model: Model, around: Surroundings) -> None:
+        settings = around.settings
+        self.model = model
+        self._around = around
+        self._metrics = around.metrics.of(model.name, model.ops)
+        linger_s = settings.linger_ms / 1000 if model.overhead else 0.0
+        policy = Policy(settings.batch_cost or model.budget, model.overhead, linger_s, settings.bulk_every)
+        self._in_hand = InHand(policy, units_held=settings.units_held)
+        # a consumer each, because a blocking read holds its connection, and a reply must not wait for it
+        self._reader = self._consumer(block_s=BLOCK_MS / 1000)
+        self._teller = self._consumer()
+        self._renewer = self._consumer()
+        self._finishing = Finishing(model, self._in_hand, self._teller, self._metrics)
+        self._inferring = Inferring(model, self._in_hand, self._metrics, self._finishing.tell)
+        preparing = Preparing(model, self._in_hand, around.prepare_pool, self._metrics, self._finishing.put)
+        self._intake = Intake(
+            self._reader,
+            self._in_hand,
+            model.ops,
+            around.clock,
+            self._metrics,
+            batch_size=settings.batch_size,
+            start=preparing.start,
+            end=self._finishing.put,
+        )
+        self._metrics.weights(int(model.about().get("bytes", 0)))
+        self._metrics.in_hand(lambda: float(len(self._in_hand.entry_ids())))
+
+    def _consumer(self, *, block_s: float = 0.0) -> Consumer:
+        around = self._around
+        keys = Keys(around.redis.prefix, self.model.name)
+        connection = BlockingConnection(around.redis, block_s=block_s)
+        return Consumer(connection, keys, around.name, around.settings.limits)
+
+    @property
+    def reading(self) -> Stage:
+        """The read stage, to be run in a thread of its own."""
+        return self._intake.run
+
+    @property
+    def working(self) -> tuple[Stage, Stage]:
+        """The infer and the finish stage, each to be run in a thread of its own."""
+        return self._inferring.run, self._finishing.run
+
+    @property
+    def leased(self) -> Leased:
+        """What the lease renewal needs to know."""
+        return Leased(self._renewer, self._in_hand.holds, self._about, self._gone)
+
+    def _about(self) -> Mapping[str, str]:
+        return {**self._around.about(), **self.model.about(), "ops": ",".join(self.model.ops)}
+
+    def _gone(self, lost: Collection[str], answered: Collection[str]) -> None:
+        if lost:
+            taken_over = self._in_hand.drop(lost)
+            self._metrics.lost_leases.inc(len(taken_over))
+            self._in_hand.settled(job for job in taken_over if not job.started)
+        # a cancelled job still has to leave its lane; its reply is there, and the first reply stays
+        self._finishing.put(self._in_hand.drop(answered))
+
+    def stop_reading(self) -> None:
+        """Take no more jobs."""
+        self._intake.stop()
+
+    def give_back(self, *, running: bool) -> int:
+        """Release the jobs not started, or all; return how many."""
+        jobs: list[JobInHand] = self._in_hand.withdraw(running=running)
+        self._teller.release([job.hold for job in jobs])
+        self._in_hand.settled(jobs)
+        return len(jobs)
+
+    def wait_until_empty(self, timeout_s: float) -> bool:
+        """Wait until every job in hand is settled."""
+        return self._in_hand.wait_until_empty(timeout_s)
+
+    def close(self) -> None:
+        """End the infer and finish stages."""
+        self._in_hand.close()
+        self._finishing.stop()
+
+    def leave(self) -> None:
+        """Say good-bye to the other workers."""
+        self._teller.leave()

@@ -1,0 +1,60 @@
+"""The prepare stage: inputs become units, on a pool of threads shared by all models of the process."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from inference_worker.inhand import InHand
+from inference_worker.job import JobInHand
+from inference_worker.metrics import ModelMetrics
+from inference_worker.models.base import InvalidInput, Model
+from inference_worker.outcome import blame
+
+log = logging.getLogger(__name__)
+
+
+class Preparing:
+    """Hands each input of the jobs read to the model's `prepare`."""
+
+    def __init__(
+        self,
+        model: Model,
+        in_hand: InHand,
+        pool: ThreadPoolExecutor,
+        metrics: ModelMetrics,
+        done: Callable[[Sequence[JobInHand]], None],
+    ) -> None:
+        self._model = model
+        self._in_hand = in_hand
+        self._pool = pool
+        self._threads = pool._max_workers  # noqa: SLF001 (the pool has no public word for its size)
+        self._metrics = metrics
+        self._done = done
+
+    def start(self, jobs: Sequence[JobInHand]) -> None:
+        """Prepare the inputs of jobs, spread over the threads, or here if that is quicker."""
+        inputs = [(job, given) for job in jobs for given in range(len(job.job.inputs))]
+        if self._model.quick:
+            self._prepare_all(inputs)
+            return
+        for thread in range(min(self._threads, len(inputs))):
+            self._pool.submit(self._prepare_all, inputs[thread :: self._threads])
+
+    def _prepare_all(self, inputs: Sequence[tuple[JobInHand, int]]) -> None:
+        for job, given in inputs:
+            if not job.dropped and self._prepare(job, given):
+                self._done([job])
+
+    def _prepare(self, job: JobInHand, given: int) -> bool:
+        """Prepare one input; return whether its job is done with that."""
+        started = time.monotonic()
+        try:
+            units = self._model.prepare(job.job.op, job.job.inputs[given], job.job.options)
+        except Exception as error:
+            if not isinstance(error, InvalidInput):
+                log.exception("prepare of %s failed on job %s", job.job.model, job.job.id)
+            return self._in_hand.refused(job, given, blame(error), time.monotonic() - started)
+        took_s = time.monotonic() - started
+        self._metrics.prepare_seconds.observe(took_s)
+        return self._in_hand.prepared(job, given, units, took_s)
