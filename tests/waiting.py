@@ -1,0 +1,24 @@
+"""Waiting for what another process does, bounded, and with the reason at hand when it never comes."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+LONG_S = 30.0
+"""How long a test waits for what must happen; only a failing test waits that long."""
+
+
+def eventually(look: Callable[[], T], *, within_s: float = LONG_S, what: str = "") -> T:
+    """Return the first true answer of `look`; fail if there is none in time."""
+    end = time.monotonic() + within_s
+    pause = threading.Event()
+    while True:
+        answer = look()
+        if answer:
+            return answer
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {within_s} s: {what or look}; last answer {answer!r}")
+        pause.wait(0.005)
