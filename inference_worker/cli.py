@@ -85,7 +85,7 @@ def _serve(worker: Worker, settings: WorkerSettings) -> int:
 
 
 def _stop_on_signals(worker: Worker) -> None:
-    asked = []
+    asked: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
         del frame

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from inference_worker.batching import Batch
 from inference_worker.inhand import InHand
 from inference_worker.job import JobInHand
 from inference_worker.metrics import ModelMetrics
@@ -16,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class Inferring:
-    """Runs batches until the jobs in hand are closed."""
+    """Runs batches and passes on the jobs that are done."""
 
     def __init__(
         self,
@@ -31,15 +32,23 @@ class Inferring:
         self._done = done
 
     def run(self) -> None:
-        """Take one batch after another."""
+        """Take one batch after another, until the jobs in hand are closed."""
         while (batch := self._in_hand.next_batch()) is not None:
-            started = time.monotonic()
-            outputs = infer_or_blame(self._model, [ticket.unit for ticket in batch.tickets])
-            took_s = time.monotonic() - started
-            finished = self._in_hand.record(batch, outputs, took_s)
-            if finished:
-                self._done(finished)
-            self._metrics.batch(batch, took_s)
+            self._run(batch)
+
+    def catch_up(self) -> None:
+        """Take batches until no unit waits."""
+        while (batch := self._in_hand.batch_now()) is not None:
+            self._run(batch)
+
+    def _run(self, batch: Batch[JobInHand]) -> None:
+        started = time.monotonic()
+        outputs = infer_or_blame(self._model, [ticket.unit for ticket in batch.tickets])
+        took_s = time.monotonic() - started
+        finished = self._in_hand.record(batch, outputs, took_s)
+        if finished:
+            self._done(finished)
+        self._metrics.batch(batch, took_s)
 
 
 def infer_or_blame(model: Model, units: Sequence[Unit]) -> list[Any]:
@@ -48,14 +57,17 @@ def infer_or_blame(model: Model, units: Sequence[Unit]) -> list[Any]:
     A batch that fails is split in halves until the culprit stands alone.
     """
     try:
-        outputs = list(model.infer(units))
-        if len(outputs) != len(units):
-            raise ModelError(f"infer of {model.name} gave {len(outputs)} outputs for {len(units)} units")
+        return _infer(model, units)
     except Exception as error:  # noqa: BLE001 (whatever a model raises is told to the caller of that unit)
         if len(units) == 1:
             log.warning("infer of %s failed on a unit: %s", model.name, error)
             return [blame(error)]
-    else:
-        return outputs
     half = len(units) // 2
     return infer_or_blame(model, units[:half]) + infer_or_blame(model, units[half:])
+
+
+def _infer(model: Model, units: Sequence[Unit]) -> list[Any]:
+    outputs = list(model.infer(units))
+    if len(outputs) != len(units):
+        raise ModelError(f"infer of {model.name} gave {len(outputs)} outputs for {len(units)} units")
+    return outputs

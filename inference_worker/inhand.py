@@ -101,12 +101,19 @@ class InHand:
                     self._changed.wait(None if at is None else at - now)
                     self._hungry = False
                     continue
-                batch = self._pool.take(now)
-                if batch is not None:
-                    for ticket in batch.tickets:
-                        ticket.job.started = True
-                    return batch
+                return self._take(now)
             return None
+
+    def batch_now(self) -> Batch[JobInHand] | None:
+        """Return the next batch, or None if nothing waits."""
+        with self._changed:
+            return self._take(time.monotonic())
+
+    def _take(self, now: float) -> Batch[JobInHand] | None:
+        batch = self._pool.take(now)
+        for ticket in batch.tickets if batch else ():
+            ticket.job.started = True
+        return batch
 
     def starved(self) -> bool:
         """Return whether no unit waits: whoever would run it has time for something else."""

@@ -21,7 +21,7 @@ class WorkerMetrics:
     """The metrics of one worker process."""
 
     def __init__(self) -> None:
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         model = ["model"]
         # fmt: off
@@ -88,7 +88,7 @@ class ModelMetrics:
             worker.padded.labels(model),
         )
         self._jobs = cache(lambda op, status: worker.jobs.labels(model, op, status))
-        self._origin_requests = cache(lambda label, status: worker.origin_requests.labels(label, status))
+        self._origin_requests = cache(worker.origin_requests.labels)
         self._origin_latency = cache(worker.origin_latency.labels)
         self._origin_batch = cache(worker.origin_batch.labels)
         self._queue = cache(lambda lane: worker.queue.labels(model, lane))

@@ -4,7 +4,7 @@ Intake ──> Preparing ──> InHand (units) ──> Inferring ──> Finish
 a thread   shared pool   batching           a thread      a thread
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -58,7 +58,7 @@ class Pipeline:
         self._renewer = self._consumer()
         self._finishing = Finishing(model, self._in_hand, self._teller, self._metrics)
         self._inferring = Inferring(model, self._in_hand, self._metrics, self._finishing.tell)
-        preparing = Preparing(model, self._in_hand, around.prepare_pool, self._metrics, self._finishing.put)
+        self._preparing = Preparing(model, self._in_hand, around.prepare_pool, self._metrics, self._finishing.put)
         self._intake = Intake(
             self._reader,
             self._in_hand,
@@ -66,11 +66,16 @@ class Pipeline:
             around.clock,
             self._metrics,
             batch_size=settings.batch_size,
-            start=preparing.start,
+            start=self._start,
             end=self._finishing.put,
         )
         self._metrics.weights(int(model.about().get("bytes", 0)))
         self._metrics.in_hand(lambda: float(len(self._in_hand.entry_ids())))
+
+    def _start(self, jobs: Sequence[JobInHand]) -> None:
+        self._preparing.start(jobs)
+        if self.model.quick:
+            self._inferring.catch_up()
 
     def _consumer(self, *, block_s: float = 0.0) -> Consumer:
         around = self._around
@@ -84,9 +89,10 @@ class Pipeline:
         return self._intake.run
 
     @property
-    def working(self) -> tuple[Stage, Stage]:
-        """The infer and the finish stage, each to be run in a thread of its own."""
-        return self._inferring.run, self._finishing.run
+    def working(self) -> Mapping[str, Stage]:
+        """The stages behind it by name, each to be run in a thread of its own."""
+        stages = {"finish": self._finishing.run}
+        return stages if self.model.quick else {**stages, "infer": self._inferring.run}
 
     @property
     def leased(self) -> Leased:

@@ -44,7 +44,7 @@ def build(spec: str, runtime: Runtime) -> Model:
     chosen = Runtime(runtime.device, source, runtime.max_text_chars) if source else runtime
     model = kind(chosen)
     if source:
-        model.name = name  # type: ignore[misc] (the one model whose name is given, not its own)
+        model.name = name
     return _checked(model, spec)
 
 

@@ -106,9 +106,8 @@ class Worker:
         self.metrics.ready.set(1)
         self._spawn("leases", self._renewal.run)
         for pipeline in pipelines:
-            infer, finish = pipeline.working
-            self._spawn(f"finish-{pipeline.model.name}", finish)
-            self._spawn(f"infer-{pipeline.model.name}", infer)
+            for stage, run in pipeline.working.items():
+                self._spawn(f"{stage}-{pipeline.model.name}", run)
             self._spawn(f"read-{pipeline.model.name}", pipeline.reading)
         log.info("ready: %s serves %s", self.name, ", ".join(model.name for model in self._models))
 

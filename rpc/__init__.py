@@ -19,12 +19,9 @@ from rpc.errors import (
 from rpc.settings import RedisSettings
 
 __all__ = [
-    # clients
     "AsyncClient",
-    "Client",
-    "RedisSettings",
-    # errors
     "Cancelled",
+    "Client",
     "DeadLettered",
     "Expired",
     "InvalidInput",
@@ -32,6 +29,7 @@ __all__ = [
     "ModelError",
     "PartialFailure",
     "QueueFull",
+    "RedisSettings",
     "RpcError",
     "Timeout",
     "Unavailable",

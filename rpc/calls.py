@@ -18,7 +18,7 @@ from rpc.scripts import SCRIPTS
 T = TypeVar("T")
 Command = tuple[Any, ...]
 Round = Sequence[Command]
-Call = Generator[Round, list[Any], T]
+Call = Generator[Round, Any, T]
 
 
 class Tolerant(list[Command]):
@@ -185,7 +185,7 @@ def _seen(entry: Sequence[Any], holder: Sequence[Any] | None, now_ms: int) -> di
     entry_id, flat = entry
     raw = dict(zip(flat[::2], flat[1::2], strict=True))
     shown = {name.decode("utf-8", "replace"): value for name, value in raw.items() if name not in {b"payload", b"json"}}
-    size = len(raw.get(b"payload", raw.get(b"json", b"")))
+    size = len(raw.get(b"payload") or raw.get(b"json") or b"")
     return {
         "entry": entry_id.decode(),
         "age_ms": max(0, now_ms - int(entry_id.split(b"-")[0])),

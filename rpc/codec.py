@@ -57,7 +57,7 @@ def unpack(data: bytes) -> Any:
     except InvalidInput:
         raise
     except (ValueError, RecursionError, msgpack.UnpackException) as error:
-        raise InvalidInput(f"payload is not msgpack: {error or type(error).__name__}") from error
+        raise InvalidInput(f"payload is not msgpack: {str(error) or type(error).__name__}") from error
 
 
 def _array_map(value: Any) -> Any:
@@ -229,15 +229,18 @@ def to_json(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, bytes | bytearray | memoryview):
-        return {"base64": base64.b64encode(value).decode()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    if isinstance(value, float | np.generic):
-        number = value.item() if isinstance(value, np.generic) else value
-        return None if isinstance(number, float) and not math.isfinite(number) else number
-    return value if isinstance(value, str | int | None) else str(value)
+    return _plain_leaf(value)
+
+
+def _plain_leaf(value: Any) -> Any:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return {"base64": base64.b64encode(value).decode()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | None) else str(value)

@@ -24,16 +24,20 @@ _MODEL = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _JOB_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 
 
+def _text(name: object) -> str:
+    return name if isinstance(name, str) else ""
+
+
 def check_model(model: str) -> str:
     """Return the model's name, or raise `UnknownModel` if no key could be made of it."""
-    if not isinstance(model, str) or not _MODEL.fullmatch(model):
+    if not _MODEL.fullmatch(_text(model)):
         raise UnknownModel(f"model name {model!r} is not 1 to 128 of the characters A-Z a-z 0-9 _ . -")
     return model
 
 
 def check_job_id(job_id: str) -> str:
     """Return the job id, or raise `InvalidInput` if no key could be made of it."""
-    if not isinstance(job_id, str) or not _JOB_ID.fullmatch(job_id):
+    if not _JOB_ID.fullmatch(_text(job_id)):
         raise InvalidInput(f"job id {job_id!r} is not 1 to 128 of the characters A-Z a-z 0-9 _ . : -")
     return job_id
 

@@ -3,7 +3,7 @@
 import abc
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from rpc.errors import InvalidInput, RpcError
 
@@ -56,12 +56,13 @@ class Model(abc.ABC):
         budget: the most cost one forward pass may hold, padding included.
         overhead: what a pass costs besides its units, in the same measure; the larger, the more padding, and
             the more waiting for company, is worth accepting to fill a pass. 0 for a model that gains nothing.
-        quick: whether `prepare` takes microseconds; it is then run where jobs are read, not on the prepare pool.
+        quick: whether all it does takes microseconds; it is then run where jobs are read, by that one thread,
+            because handing a job on would take longer than the job.
         partial: whether `finish` can say which inputs failed; if not, one failed input fails its job.
     """
 
-    name: ClassVar[str] = ""
-    ops: ClassVar[tuple[str, ...]] = ()
+    name: str = ""
+    ops: tuple[str, ...] = ()
     budget: int = 64
     overhead: int = 8
     quick: bool = False

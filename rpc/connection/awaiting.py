@@ -96,30 +96,26 @@ class AwaitingConnection:
 
     async def _serve(self, talks: list[_Talk]) -> list[_Talk]:
         """Carry every conversation one round further; return those that have more to say."""
-        commands = [command for talk in talks for command in talk.commands]
         try:
             with translated(self._address):
-                replies = await self._exchange(commands)
-                again = unknown_scripts(replies)
-                if again:
-                    await self._exchange(LOAD_SCRIPTS)
-                    for index, reply in zip(again, await self._exchange([commands[i] for i in again]), strict=True):
-                        replies[index] = reply
-        except Unavailable as error:
+                replies = await self._replies([command for talk in talks for command in talk.commands])
+        except (Unavailable, asyncio.CancelledError) as error:
+            closed = Unavailable("the client was closed")
             for talk in talks:
-                talk.fail(error)
+                talk.fail(error if isinstance(error, Unavailable) else closed)
+            if not isinstance(error, Unavailable):
+                raise
             return []
-        except asyncio.CancelledError:
-            for talk in talks:
-                talk.fail(Unavailable("the client was closed"))
-            raise
-        going, start = [], 0
-        for talk in talks:
-            stop = start + len(talk.commands)
-            if talk.hear(replies[start:stop], self._address):
-                going.append(talk)
-            start = stop
-        return going
+        return [talk for talk in talks if talk.hear([replies.popleft() for _ in talk.commands], self._address)]
+
+    async def _replies(self, commands: Round) -> deque[Any]:
+        replies = await self._exchange(commands)
+        again = unknown_scripts(replies)
+        if again:
+            await self._exchange(LOAD_SCRIPTS)
+            for index, reply in zip(again, await self._exchange([commands[i] for i in again]), strict=True):
+                replies[index] = reply
+        return deque(replies)
 
     async def _exchange(self, commands: Round) -> list[Any]:
         try:

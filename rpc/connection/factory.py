@@ -1,50 +1,67 @@
 """The one place where redis-py connections are made, so that every one of them has the same, stated habits."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol, cast
 
-from redis.asyncio.connection import AbstractConnection as AwaitingRaw
 from redis.asyncio.connection import ConnectionPool as AwaitingPool
 from redis.asyncio.retry import Retry as AwaitingRetry
 from redis.backoff import NoBackoff
-from redis.connection import AbstractConnection as BlockingRaw
 from redis.connection import ConnectionPool as BlockingPool
 from redis.retry import Retry as BlockingRetry
 
-from rpc.calls import Command
+from rpc.calls import Command, Round
 from rpc.scripts import SCRIPTS
 from rpc.settings import RedisSettings
 
 LOAD_SCRIPTS: tuple[Command, ...] = tuple(("SCRIPT LOAD", script.text) for script in SCRIPTS.values())
 
 
+class BlockingRaw(Protocol):
+    """What is used of redis-py's connection, which is untyped."""
+
+    def connect(self) -> None: ...
+    def disconnect(self) -> None: ...
+    def can_read(self, timeout: float) -> bool: ...
+    def pack_commands(self, commands: Round) -> Sequence[bytes]: ...
+    def send_packed_command(self, command: Sequence[bytes], *, check_health: bool) -> None: ...
+    def send_command(self, *args: str, check_health: bool) -> None: ...
+    def read_response(self) -> Any: ...
+
+
+class AwaitingRaw(Protocol):
+    """The same of its asyncio connection."""
+
+    async def connect(self) -> None: ...
+    async def disconnect(self, *, nowait: bool = False) -> None: ...
+    def pack_commands(self, commands: Round) -> Sequence[bytes]: ...
+    async def send_packed_command(self, command: Sequence[bytes], *, check_health: bool) -> None: ...
+    async def send_command(self, *args: str, check_health: bool) -> None: ...
+    async def read_response(self, *, timeout: float | None = None, disconnect_on_error: bool = True) -> Any: ...
+
+
 def _habits(settings: RedisSettings, block_s: float) -> dict[str, Any]:
     # RESP2: its replies have one shape in redis-py 5 to 8. No retries: redis-py repeats what is not safe to repeat.
-    return {
+    habits: dict[str, Any] = {
         "protocol": 2,
         "socket_timeout": settings.socket_timeout_s + block_s,
         "socket_connect_timeout": settings.connect_timeout_s,
-        "socket_keepalive": True,
         "health_check_interval": 0,
         "decode_responses": False,
     }
+    if not settings.url.get_secret_value().startswith("unix:"):
+        habits["socket_keepalive"] = True
+    return habits
 
 
 def blocking(settings: RedisSettings, *, block_s: float = 0.0) -> BlockingRaw:
     """Return a connection, not yet open, whose commands block up to `block_s` seconds on the server's side."""
     url = settings.url.get_secret_value()
-    retry = BlockingRetry(NoBackoff(), 0)
-    return BlockingPool.from_url(url, retry=retry, **_without_tcp(url, settings, block_s)).make_connection()
+    pool: Any = BlockingPool.from_url(url, retry=BlockingRetry(NoBackoff(), 0), **_habits(settings, block_s))
+    return cast("BlockingRaw", pool.make_connection())
 
 
 def awaiting(settings: RedisSettings) -> AwaitingRaw:
     """Return an asyncio connection, not yet open."""
     url = settings.url.get_secret_value()
-    retry = AwaitingRetry(NoBackoff(), 0)
-    return AwaitingPool.from_url(url, retry=retry, **_without_tcp(url, settings, 0.0)).make_connection()
-
-
-def _without_tcp(url: str, settings: RedisSettings, block_s: float) -> dict[str, Any]:
-    habits = _habits(settings, block_s)
-    if url.startswith("unix:"):
-        del habits["socket_keepalive"]
-    return habits
+    pool: Any = AwaitingPool.from_url(url, retry=AwaitingRetry(NoBackoff(), 0), **_habits(settings, 0.0))
+    return cast("AwaitingRaw", pool.make_connection())

@@ -37,7 +37,7 @@ def translated(address: str) -> Iterator[None]:
     try:
         yield
     except (redis_errors.RedisError, OSError) as error:
-        raise Unavailable(f"Redis at {address}: {error or type(error).__name__}") from error
+        raise Unavailable(f"Redis at {address}: {str(error) or type(error).__name__}") from error
 
 
 def translate(error: Exception, address: str) -> RpcError:
