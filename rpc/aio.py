@@ -17,7 +17,7 @@ from rpc.deadlines import Deadline
 from rpc.errors import RpcError, Timeout, Unavailable
 from rpc.keys import reply_channel
 from rpc.messages import Job, Reply
-from rpc.requests import CallOptions, OnError, Vector
+from rpc.requests import Asked, CallOptions, OnError, Vector
 from rpc.settings import RedisSettings
 from rpc.waits import Waits, WakeUp
 
@@ -34,6 +34,7 @@ class AsyncClient:
     def __init__(self, url: str | None = None, *, settings: RedisSettings | None = None) -> None:
         self._settings = settings or RedisSettings.from_env(url=url)
         self._prefix = self._settings.prefix
+        self._channel = reply_channel(self._prefix, uuid.uuid4().hex)
         self._connection = AwaitingConnection(self._settings)
         self._listener: _Listener | None = None
         self._pid = os.getpid()
@@ -64,6 +65,7 @@ class AsyncClient:
         if self._pid != os.getpid():
             self._pid, self._listener = os.getpid(), None
             self._connection = AwaitingConnection(self._settings)
+            self._channel = reply_channel(self._prefix, uuid.uuid4().hex)
 
     async def submit(
         self,
@@ -74,7 +76,7 @@ class AsyncClient:
         **call: Unpack[CallOptions],
     ) -> str:
         """Queue a job and return its id; raise `QueueFull` if the lane has no room."""
-        job = requests.job(model, op, inputs, options, call)
+        job = requests.job(Asked(model, op, options or {}), inputs, call)
         await self._submit([job], requests.deadline(call))
         return job.id
 
@@ -110,7 +112,9 @@ class AsyncClient:
         **call: Unpack[CallOptions],
     ) -> Mapping[str, Any]:
         """Queue a job, wait, and return its result; raise its error."""
-        (reply,) = await self._replies([requests.job(model, op, inputs, options, call)], requests.deadline(call))
+        (reply,) = await self._replies(
+            [requests.job(Asked(model, op, options or {}, self._channel), inputs, call)], requests.deadline(call)
+        )
         return requests.result_of(reply)
 
     async def embed_text(
@@ -118,7 +122,8 @@ class AsyncClient:
     ) -> Vector:
         """Return the vector of a text, float32 (d,), of unit norm unless `normalize` is off."""
         requests.check_texts([text])
-        job = requests.job(model, "embed_text", [text], {"normalize": normalize}, call)
+        asked = Asked(model, "embed_text", {"normalize": normalize}, self._channel)
+        job = requests.job(asked, [text], call)
         (reply,) = await self._replies([job], requests.deadline(call))
         return requests.vector_of(reply)
 
@@ -136,13 +141,13 @@ class AsyncClient:
         If some texts failed, raises `PartialFailure`, or with `on_error="nan"` leaves NaN rows.
         """
         requests.check_texts(texts)
-        jobs = requests.list_jobs(model, "embed_text", texts, {"normalize": normalize}, call)
+        asked = Asked(model, "embed_text", {"normalize": normalize}, self._channel)
+        jobs = requests.list_jobs(asked, texts, call)
         replies = await self._replies(jobs, requests.deadline(call))
         return requests.vectors_of(jobs, replies, on_error=on_error)
 
     async def _replies(self, jobs: Sequence[Job], deadline: Deadline) -> list[Reply]:
         listener = await self._listening(deadline)
-        jobs = [requests.answered_on(job, listener.channel) for job in jobs]
         names = [(job.model, job.id) for job in jobs]
         slots = [listener.wait_for(name) for name in names]
         try:
@@ -185,7 +190,7 @@ class AsyncClient:
     async def _listening(self, deadline: Deadline) -> "_Listener":
         self._after_fork()
         if self._listener is None:
-            self._listener = _Listener(self._settings, self._connection)
+            self._listener = _Listener(self._settings, self._connection, self._channel)
         if not self._listener.heard.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(deadline.remaining_s(time.monotonic())):
@@ -196,13 +201,12 @@ class AsyncClient:
 class _Listener:
     """The tasks that hear of finished jobs, read their replies and hand them out."""
 
-    def __init__(self, settings: RedisSettings, connection: AwaitingConnection) -> None:
+    def __init__(self, settings: RedisSettings, connection: AwaitingConnection, channel: str) -> None:
         self.waits: Waits[_Slot] = Waits()
-        self.channel = reply_channel(settings.prefix, uuid.uuid4().hex)
         self.heard = asyncio.Event()
         self._settings = settings
         self._connection = connection
-        self._subscription = AwaitingSubscription(settings, self.channel)
+        self._subscription = AwaitingSubscription(settings, channel)
         self._finished: list[str] = []
         self._woken = asyncio.Event()
         self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._fetch())]
@@ -252,7 +256,7 @@ class _Listener:
     def _hear(self, wake_up: WakeUp) -> None:
         """Hand out a reply that came along, or fetch it together with whatever else is finished by then."""
         if wake_up.reply is None:
-            self._finished += wake_up.job_ids
+            self._finished.append(wake_up.job_id)
             self._woken.set()
         else:
             _answer(self.waits.hear(wake_up))

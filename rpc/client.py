@@ -17,7 +17,7 @@ from rpc.deadlines import Deadline
 from rpc.errors import RpcError, Timeout, Unavailable
 from rpc.keys import reply_channel
 from rpc.messages import Job, Reply
-from rpc.requests import CallOptions, OnError, Vector
+from rpc.requests import Asked, CallOptions, OnError, Vector
 from rpc.settings import RedisSettings
 from rpc.waits import Waits, WakeUp
 
@@ -51,6 +51,7 @@ class Client:
     def __init__(self, url: str | None = None, *, settings: RedisSettings | None = None) -> None:
         self._settings = settings or RedisSettings.from_env(url=url)
         self._prefix = self._settings.prefix
+        self._channel = reply_channel(self._prefix, uuid.uuid4().hex)
         self._starting = threading.Lock()
         self._listener: _Listener | None = None
         self._connection = BlockingConnection(self._settings)
@@ -84,6 +85,7 @@ class Client:
             # the parent goes on using the sockets, and its thread does not exist here
             self._pid, self._listener, self._starting = os.getpid(), None, threading.Lock()
             self._connection = BlockingConnection(self._settings)
+            self._channel = reply_channel(self._prefix, uuid.uuid4().hex)
 
     def submit(
         self,
@@ -94,7 +96,7 @@ class Client:
         **call: Unpack[CallOptions],
     ) -> str:
         """Queue a job and return its id; raise `QueueFull` if the lane has no room."""
-        job = requests.job(model, op, inputs, options, call)
+        job = requests.job(Asked(model, op, options or {}), inputs, call)
         self._submit([job], requests.deadline(call))
         return job.id
 
@@ -128,7 +130,9 @@ class Client:
         **call: Unpack[CallOptions],
     ) -> Mapping[str, Any]:
         """Queue a job, wait, and return its result; raise its error."""
-        (reply,) = self._replies([requests.job(model, op, inputs, options, call)], requests.deadline(call))
+        (reply,) = self._replies(
+            [requests.job(Asked(model, op, options or {}, self._channel), inputs, call)], requests.deadline(call)
+        )
         return requests.result_of(reply)
 
     def embed_text(
@@ -136,7 +140,8 @@ class Client:
     ) -> Vector:
         """Return the vector of a text, float32 (d,), of unit norm unless `normalize` is off."""
         requests.check_texts([text])
-        job = requests.job(model, "embed_text", [text], {"normalize": normalize}, call)
+        asked = Asked(model, "embed_text", {"normalize": normalize}, self._channel)
+        job = requests.job(asked, [text], call)
         (reply,) = self._replies([job], requests.deadline(call))
         return requests.vector_of(reply)
 
@@ -154,13 +159,13 @@ class Client:
         If some texts failed, raises `PartialFailure`, or with `on_error="nan"` leaves NaN rows.
         """
         requests.check_texts(texts)
-        jobs = requests.list_jobs(model, "embed_text", texts, {"normalize": normalize}, call)
+        asked = Asked(model, "embed_text", {"normalize": normalize}, self._channel)
+        jobs = requests.list_jobs(asked, texts, call)
         replies = self._replies(jobs, requests.deadline(call))
         return requests.vectors_of(jobs, replies, on_error=on_error)
 
     def _replies(self, jobs: Sequence[Job], deadline: Deadline) -> list[Reply]:
         listener = self._listening()
-        jobs = [listener.told(job) for job in jobs]
         slots = [_Slot() for _ in jobs]
         names = [(job.model, job.id) for job in jobs]
         for name, slot in zip(names, slots, strict=True):
@@ -192,7 +197,7 @@ class Client:
         self._after_fork()
         with self._starting:
             if self._listener is None:
-                self._listener = _Listener(self._settings, self._connection)
+                self._listener = _Listener(self._settings, self._connection, self._channel)
             return self._listener
 
 
@@ -209,22 +214,18 @@ def retrying(budget_s: float) -> Retrying:
 class _Listener:
     """The thread that hears of finished jobs, reads their replies and hands them out."""
 
-    def __init__(self, settings: RedisSettings, connection: BlockingConnection) -> None:
+    def __init__(self, settings: RedisSettings, connection: BlockingConnection, channel: str) -> None:
         self.waits: Waits[_Slot] = Waits()
         self._settings = settings
         self._connection = connection
-        self._channel = reply_channel(settings.prefix, uuid.uuid4().hex)
-        self._subscription = BlockingSubscription(settings, self._channel)
+        self._channel = channel
+        self._subscription = BlockingSubscription(settings, channel)
         self._stopped = threading.Event()
         self._heard = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="penstock-listener", daemon=True)
         self._thread.start()
         # a job submitted before the first confirmation would only be found by the sweep
         self._heard.wait(settings.connect_timeout_s + settings.socket_timeout_s)
-
-    def told(self, job: Job) -> Job:
-        """Return the job with this listener's channel to answer on."""
-        return requests.answered_on(job, self._channel)
 
     def look_at(self, names: Sequence[tuple[str, str]]) -> None:
         """Hand out replies that may be there already."""
@@ -267,7 +268,7 @@ class _Listener:
         for slot, reply in self.waits.hear(wake_up):
             slot.put(reply)
         if wake_up.reply is None:
-            self._hand_out(self.waits.collect(self._settings.prefix, self.waits.named(wake_up.job_ids)))
+            self._hand_out(self.waits.collect(self._settings.prefix, self.waits.named([wake_up.job_id])))
 
     def _hand_out(self, call: calls.Call[list[tuple[_Slot, Reply]]]) -> None:
         for slot, reply in self._connection.run(call):

@@ -98,5 +98,5 @@ def models(prefix: str) -> str:
 
 
 def reply_channel(prefix: str, client: str) -> str:
-    """Channel: ids of finished jobs of one client, separated by blanks."""
+    """Channel: each message the id of a finished job of one client, and its reply after a newline if small."""
     return f"{prefix}:reply:{client}"

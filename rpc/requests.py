@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
 import numpy as np
@@ -51,7 +51,17 @@ def deadline(options: CallOptions) -> Deadline:
     return Deadline.after(options.get("timeout_s", DEFAULT_TIMEOUT_S), now=time.monotonic())
 
 
-def job(model: str, op: str, inputs: Sequence[Any], options: Mapping[str, Any] | None, call: CallOptions) -> Job:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked of which model, and the channel that is to be told of the reply."""
+
+    model: str
+    op: str
+    options: Mapping[str, Any]
+    reply: str = ""
+
+
+def job(asked: Asked, inputs: Sequence[Any], call: CallOptions) -> Job:
     """Return the job of one call; raise `InvalidInput` or `UnknownModel` on what could not travel."""
     timeout_s = call.get("timeout_s", DEFAULT_TIMEOUT_S)
     if timeout_s <= 0:
@@ -59,26 +69,26 @@ def job(model: str, op: str, inputs: Sequence[Any], options: Mapping[str, Any] |
     if not inputs or isinstance(inputs, str | bytes):
         raise InvalidInput("inputs is no list of at least one input")
     return Job(
-        model=model,
-        op=op,
+        model=asked.model,
+        op=asked.op,
         inputs=inputs,
-        options=options or {},
+        options=asked.options,
         id=call.get("job_id") or new_job_id(),
         lane=check_lane(call.get("lane", LANES[0])),
         ttl_ms=max(1, int(timeout_s * 1000)),
         keep_ms=int(call.get("keep_s", HOUR_MS / 1000) * 1000),
+        reply=asked.reply,
     )
 
 
-def list_jobs(model: str, op: str, inputs: Sequence[Any], options: Mapping[str, Any], call: CallOptions) -> list[Job]:
+def list_jobs(asked: Asked, inputs: Sequence[Any], call: CallOptions) -> list[Job]:
     """Return the jobs of a list call; with a `job_id`, the jobs of a long list are `<job_id>.0`, `.1` and so on."""
     chunks = [inputs[i : i + INPUTS_PER_JOB] for i in range(0, len(inputs), INPUTS_PER_JOB)]
     if len(chunks) == 1:
-        return [job(model, op, chunks[0], options, call)]
+        return [job(asked, chunks[0], call)]
     base = call.get("job_id") or new_job_id()
     return [
-        job(model, op, chunk, options, CallOptions(**{**call, "job_id": f"{base}.{index}"}))
-        for index, chunk in enumerate(chunks)
+        job(asked, chunk, CallOptions(**{**call, "job_id": f"{base}.{index}"})) for index, chunk in enumerate(chunks)
     ]
 
 
@@ -150,8 +160,3 @@ def _stacked(lengths: Sequence[int], parts: Sequence[Vector | None]) -> Vector:
     blank = [np.full((length, width), np.nan, np.float32) for length in lengths]
     filled = [empty if part is None else part for part, empty in zip(parts, blank, strict=True)]
     return np.concatenate(filled) if filled else np.zeros((0, 0), np.float32)
-
-
-def answered_on(asked: Job, channel: str) -> Job:
-    """Return the job with a channel that is told when its reply is there."""
-    return replace(asked, reply=channel)

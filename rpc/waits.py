@@ -1,6 +1,6 @@
 """The book of replies a client is waiting for. Shared by both clients; knows neither threads nor loops.
 
-A wake-up only hurries: the result key is the truth. So everything waited for is read again after each
+A wake-up only hurries, even where it brings the reply along: the result key is the truth. So everything waited for is read again after each
 (re)subscription and, when it has been quiet for long, by a sweep, which also notices jobs Redis has lost.
 """
 
@@ -19,16 +19,16 @@ Name = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class WakeUp:
-    """What a client's channel is told: the ids of finished jobs, or one id with its reply."""
+    """What a client's channel is told: the id of a finished job, and its reply if that is small."""
 
-    job_ids: tuple[str, ...]
+    job_id: str
     reply: bytes | None
 
     @classmethod
     def of(cls, message: bytes) -> "WakeUp":
         """Read a message of the channel."""
-        ids, newline, reply = message.partition(b"\n")
-        return cls(tuple(ids.decode("ascii", "replace").split()), reply if newline else None)
+        job_id, newline, reply = message.partition(b"\n")
+        return cls(job_id.decode("ascii", "replace"), reply if newline else None)
 
 
 @dataclass(slots=True)
@@ -93,7 +93,7 @@ class Waits(Generic[H]):
         if wake_up.reply is None:
             return []
         reply = calls.read_reply(wake_up.reply)
-        return [(handle, reply) for name in self.named(wake_up.job_ids) for handle in self._take(name)]
+        return [(handle, reply) for name in self.named([wake_up.job_id]) for handle in self._take(name)]
 
     def collect(self, prefix: str, names: Iterable[Name]) -> calls.Call[list[tuple[H, Reply]]]:
         """Return who can be answered, and with what, of the names given."""

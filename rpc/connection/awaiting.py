@@ -14,7 +14,7 @@ from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from rpc.calls import Call, Round
-from rpc.connection.factory import LOAD_SCRIPTS, awaiting
+from rpc.connection.factory import LOAD_SCRIPTS, awaiting, fast_pack
 from rpc.connection.faults import checked, translated, unknown_scripts
 from rpc.errors import Unavailable
 from rpc.settings import RedisSettings
@@ -58,7 +58,9 @@ class AwaitingConnection:
 
     def __init__(self, settings: RedisSettings) -> None:
         self._address = settings.address
+        self._timeout_s = settings.socket_timeout_s
         self._raw = awaiting(settings)
+        self._pack = fast_pack or self._raw.pack_commands
         self._waiting: deque[_Talk] = deque()
         self._handed_over = asyncio.Event()
         self._socket = asyncio.Lock()
@@ -119,9 +121,10 @@ class AwaitingConnection:
 
     async def _exchange(self, commands: Round) -> list[Any]:
         try:
-            await self._raw.connect()
-            await self._raw.send_packed_command(self._raw.pack_commands(commands), check_health=False)
-            return [await self._reply() for _ in commands]
+            async with asyncio.timeout(self._timeout_s):
+                await self._raw.connect()
+                await self._raw.send_packed_command(self._pack(commands), check_health=False)
+                return [await self._reply() for _ in commands]
         except BaseException:
             # a reply left unread would be taken for the answer to the next command
             await self._raw.disconnect(nowait=True)
@@ -152,15 +155,17 @@ class AwaitingSubscription:
     def __init__(self, settings: RedisSettings, channel: str) -> None:
         self._address = settings.address
         self._channel = channel
+        self._timeout_s = settings.socket_timeout_s
         self._raw = awaiting(settings)
 
     async def open(self) -> None:
         """Subscribe and wait until the server has confirmed it."""
         with translated(self._address):
             await self._raw.disconnect(nowait=True)
-            await self._raw.connect()
-            await self._raw.send_command("SUBSCRIBE", self._channel, check_health=False)
-            await self._raw.read_response()
+            async with asyncio.timeout(self._timeout_s):
+                await self._raw.connect()
+                await self._raw.send_command("SUBSCRIBE", self._channel, check_health=False)
+                await self._raw.read_response()
 
     async def read(self, timeout_s: float) -> bytes | None:
         """Return the next message, or None if none came in time."""

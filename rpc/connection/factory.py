@@ -1,6 +1,6 @@
 """The one place where redis-py connections are made, so that every one of them has the same, stated habits."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
 from redis.asyncio.connection import ConnectionPool as AwaitingPool
@@ -39,6 +39,19 @@ class AwaitingRaw(Protocol):
     async def read_response(self, *, timeout: float | None = None, disconnect_on_error: bool = True) -> Any: ...
 
 
+def _pack(commands: Round) -> list[bytes]:
+    return [pack_command(command) for command in commands]
+
+
+try:
+    # redis-py packs with hiredis where it blocks, but not where it awaits
+    from hiredis import pack_command
+
+    fast_pack: Callable[[Round], Sequence[bytes]] | None = _pack
+except ImportError:
+    fast_pack = None
+
+
 def _habits(settings: RedisSettings, block_s: float) -> dict[str, Any]:
     # RESP2: its replies have one shape in redis-py 5 to 8. No retries: redis-py repeats what is not safe to repeat.
     habits: dict[str, Any] = {
@@ -63,5 +76,8 @@ def blocking(settings: RedisSettings, *, block_s: float = 0.0) -> BlockingRaw:
 def awaiting(settings: RedisSettings) -> AwaitingRaw:
     """Return an asyncio connection, not yet open."""
     url = settings.url.get_secret_value()
-    pool: Any = AwaitingPool.from_url(url, retry=AwaitingRetry(NoBackoff(), 0), **_habits(settings, 0.0))
+    habits = _habits(settings, 0.0)
+    # bounded around a whole exchange instead of around each of its replies
+    habits["socket_timeout"] = None
+    pool: Any = AwaitingPool.from_url(url, retry=AwaitingRetry(NoBackoff(), 0), **habits)
     return cast("AwaitingRaw", pool.make_connection())
