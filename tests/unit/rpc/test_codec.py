@@ -1,0 +1,389 @@
+"""Messages to bytes and back, and bytes nobody should trust."""
+
+import base64
+import contextlib
+import json
+import math
+import struct
+from typing import Any
+
+import msgpack
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from rpc.codec import (
+    ARRAY_TYPES,
+    Malformed,
+    decode_reply,
+    encode_reply,
+    job_fields,
+    pack,
+    payload_of,
+    read_job,
+    to_json,
+    unpack,
+)
+from rpc.errors import InvalidInput, RpcError
+from rpc.messages import HOUR_MS, Failure, Job, Meta, Reply, Success
+
+IDS = st.from_regex(r"[A-Za-z0-9_.:-]{1,128}", fullmatch=True)
+NUMBERS = st.integers(0, 10**15 - 1)
+LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False)
+    | st.text(st.characters(codec="utf-8"))
+    | st.binary()
+)
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(codec="utf-8")), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+JOBS = st.builds(
+    Job,
+    model=st.just("m"),
+    op=st.text(st.characters(codec="utf-8"), max_size=20),
+    inputs=st.lists(VALUES, min_size=1, max_size=4),
+    options=st.dictionaries(st.text(st.characters(codec="utf-8")), VALUES, max_size=3),
+    id=IDS,
+    lane=st.sampled_from(["interactive", "bulk"]),
+    ttl_ms=NUMBERS,
+    keep_ms=NUMBERS,
+    reply=st.just("") | IDS,
+    traceparent=st.just("") | IDS,
+)
+
+
+def entry(fields: dict[str, Any]) -> list[bytes]:
+    """Return fields and values as a stream entry has them."""
+    return [part if isinstance(part, bytes) else str(part).encode() for pair in fields.items() for part in pair]
+
+
+def typed(text: str, **fields: Any) -> Job:
+    """Return the job of an entry as a person types it."""
+    return read_job("m", "bulk", "7-0", entry({"op": "echo", "json": text, **fields}))
+
+
+def packed(payload: Any) -> list[bytes]:
+    """Return an entry with that payload."""
+    return entry({"op": "echo", "payload": pack(payload)})
+
+
+@given(VALUES)
+def test_what_is_packed_is_unpacked(value: Any) -> None:
+    """Every value the wire allows comes out as it went in."""
+    assert value == unpack(pack(value))
+
+
+@given(JOBS)
+def test_a_job_comes_out_of_its_entry_as_it_went_in(job: Job) -> None:
+    """Nothing a caller says of a job is lost or changed on its way to a worker."""
+    raw = [part if isinstance(part, bytes) else str(part).encode() for part in job_fields(job)]
+
+    assert job == read_job(job.model, job.lane, "1-0", raw)
+
+
+@given(
+    st.builds(
+        Success,
+        st.none() | st.dictionaries(st.text(st.characters(codec="utf-8")), VALUES),
+        st.builds(Meta, batch=st.integers(0, 999)),
+    )
+    | st.builds(Failure, st.text(st.characters(codec="utf-8")), st.text(st.characters(codec="utf-8")), st.booleans())
+)
+def test_a_reply_comes_out_as_it_went_in(reply: Reply) -> None:
+    """Success or failure, the caller reads what the worker wrote."""
+    assert reply == decode_reply(encode_reply(reply))
+
+
+@pytest.mark.parametrize("dtype", sorted(ARRAY_TYPES))
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 3), (0, 5), (2, 1, 4)], ids=str)
+def test_arrays_keep_type_shape_and_numbers(dtype: str, shape: tuple[int, ...]) -> None:
+    """An array is the same array on the other side, without a number going through text."""
+    array = np.arange(math.prod(shape)).astype(dtype).reshape(shape)
+
+    back = unpack(pack(array))
+
+    assert (array.dtype, array.shape, array.tolist()) == (back.dtype, back.shape, back.tolist())
+
+
+def test_an_array_need_not_lie_in_one_piece() -> None:
+    """A transposed or sliced array is sent as what it shows."""
+    array: NDArray[np.float32] = np.arange(12, dtype=np.float32).reshape(3, 4).T[::2]
+
+    assert array.tolist() == unpack(pack(array)).tolist()
+
+
+def test_an_array_lies_on_the_wire_as_the_protocol_says() -> None:
+    """A program without numpy can make and read one."""
+    plain = msgpack.unpackb(pack(np.array([1.5, -2.0], np.float32)))
+
+    assert plain == {"dtype": "<f4", "shape": [2], "data": struct.pack("<ff", 1.5, -2.0)}
+
+
+@pytest.mark.parametrize("dtype", ["<f8", ">f4", "|b1", "<c8", "<U3", "|O"])
+def test_an_array_of_another_type_is_refused_where_it_is_sent(dtype: str) -> None:
+    """What a worker would refuse does not travel."""
+    with pytest.raises(InvalidInput, match="is none of"):
+        pack(np.zeros(2, dtype))
+
+
+def test_a_number_of_numpy_is_a_number() -> None:
+    """A result may hold numpy scalars."""
+    assert unpack(pack({"a": np.float32(1.5), "b": np.int64(3)})) == {"a": 1.5, "b": 3}
+
+
+@pytest.mark.parametrize("value", [object(), {1, 2}, 2**64, {"a": [object()]}, "\ud800", 1j], ids=repr)
+def test_what_has_no_form_on_the_wire_is_refused(value: Any) -> None:
+    """Whoever sends what cannot be sent is told so, in this project's words."""
+    with pytest.raises(InvalidInput, match="cannot be sent"):
+        pack(value)
+
+
+def test_a_value_too_deep_is_refused_at_both_ends() -> None:
+    """Nesting without end ends neither a caller nor a worker."""
+    deep: Any = []
+    for _ in range(5000):
+        deep = [deep]
+
+    with pytest.raises(InvalidInput):
+        pack(deep)
+    with pytest.raises(InvalidInput):
+        unpack(b"\x91" * 5000 + b"\x90")
+
+
+@given(st.binary(max_size=200))
+@example(b"")
+@example(b"\xc1")
+@example(b"\xdd\xff\xff\xff\xff")
+@example(b"\xc7\x00\xff")
+@example(b"\x81\x01\x02")
+@example(b"\x81\x90\x01")
+@example(b"\x90\x90")
+def test_bytes_that_are_no_msgpack_are_refused_and_nothing_else(data: bytes) -> None:
+    """Whatever bytes arrive, they are a value or `InvalidInput`."""
+    with contextlib.suppress(InvalidInput):
+        unpack(data)
+
+
+@given(st.fixed_dictionaries({"dtype": VALUES | st.sampled_from(sorted(ARRAY_TYPES)), "shape": VALUES, "data": VALUES}))
+@example({"dtype": [], "shape": [], "data": b""})
+@example({"dtype": {}, "shape": [], "data": b""})
+@example({"dtype": "<f4", "shape": [0, 2**64 - 1], "data": b""})
+@example({"dtype": "<f4", "shape": [0, 2**63], "data": b""})
+@example({"dtype": "<f4", "shape": [2**62, 4], "data": b""})
+@example({"dtype": "<f4", "shape": [-1], "data": b""})
+@example({"dtype": "<f4", "shape": [True], "data": b"1234"})
+@example({"dtype": "<f4", "shape": [1] * 100, "data": b"1234"})
+@example({"dtype": "<f4", "shape": [2], "data": b"1234"})
+@example({"dtype": "|O", "shape": [1], "data": b"12345678"})
+def test_array_maps_that_are_no_arrays_are_refused_and_nothing_else(array: dict[str, Any]) -> None:
+    """A made-up array map is an array or `InvalidInput`, and never reaches into memory."""
+    with contextlib.suppress(InvalidInput):
+        unpack(msgpack.packb([array]))
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["v", "id", "op", "ttl_ms", "keep_ms", "reply", "traceparent", "payload", "json", "junk"]),
+        st.binary(max_size=60) | VALUES.map(msgpack.packb) | VALUES.map(lambda value: to_json(value).encode()),
+    )
+)
+@example({"op": b"echo", "json": b'{"inputs": [{"base64": 5}]}'})
+@example({"op": b"echo", "json": b'{"inputs": [{"base64": "\xc3\xa4"}]}'})
+@example({"op": b"echo", "json": b"[" * 100_000})
+@example({"op": b"echo", "json": b'{"inputs": [' + b"9" * 5000 + b"]}"})
+@example({"op": b"echo", "json": b"\xff\xfe"})
+@example({"op": b"echo", "json": b'{"inputs": [1], "options": {"a": NaN}}'})
+@example({"op": b"\xff", "payload": b"\x81\xa6inputs\x91\x01"})
+@example({"id": b"\xff", "op": b"echo", "payload": b"\x81\xa6inputs\x91\x01"})
+@example({"v": "\u0663".encode(), "op": b"echo", "payload": b"\x81\xa6inputs\x91\x01"})
+def test_an_entry_is_a_job_or_malformed_and_nothing_else(fields: dict[str, bytes]) -> None:
+    """No entry anybody can add to a stream makes reading it raise anything but `Malformed`."""
+    with contextlib.suppress(Malformed):
+        read_job("m", "interactive", "7-0", entry(fields))
+
+
+@given(st.binary(max_size=100) | VALUES.map(msgpack.packb))
+@example(b"{")
+@example(b"{}")
+@example(b"[]")
+@example(b'{"ok": true}')
+@example(b'{"ok": true, "result": 1, "meta": 3}')
+@example(b'{"ok": true, "result": 1, "meta": {"unknown": 3}}')
+@example(b'{"ok": false, "error": 3}')
+@example(b'{"ok": false, "error": "text"}')
+@example(msgpack.packb({"ok": False, "error": None}))
+@example(msgpack.packb([1]))
+@example(msgpack.packb("ok"))
+@example(msgpack.packb(None))
+def test_a_stored_reply_is_a_reply_or_refused_and_nothing_else(data: bytes) -> None:
+    """Whatever lies under a result key, a client reads a reply or gets `InvalidInput`."""
+    with contextlib.suppress(InvalidInput):
+        decode_reply(data)
+
+
+@given(VALUES)
+@example({"a": [math.inf, -math.inf]})
+@example("\x00")
+@example({"a": b"\xff"})
+def test_any_result_has_a_json_form(value: Any) -> None:
+    """A reply to a job typed by hand is JSON that any reader accepts."""
+    json.loads(to_json(value), parse_constant=pytest.fail)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["\ud800", {"\ud800": 1}, {"a": ["\udfff"]}],
+    ids=["text", "name", "deep inside"],
+)
+def test_half_a_character_in_a_json_job_cannot_stop_its_reply(value: Any) -> None:
+    """JSON can spell text that UTF-8 cannot; a reply that would hold it is bytes or a typed error."""
+    with contextlib.suppress(RpcError):
+        encode_reply(Success({"outputs": [value]}), "json")
+
+
+def test_a_json_job_too_deep_for_its_reply_is_refused() -> None:
+    """A nesting that can be read but not answered is a typed error at one of the two ends."""
+    text = '{"inputs": [' + "[" * 900 + "]" * 900 + "]}"
+
+    with contextlib.suppress(RpcError):
+        encode_reply(Success({"outputs": list(typed(text).inputs)}), "json")
+
+
+def test_json_has_no_numbers_that_are_none() -> None:
+    """What JSON lacks becomes null, in lists, arrays and scalars alike."""
+    value = {"a": math.nan, "b": np.array([[1.0, np.nan], [np.inf, 2.0]], np.float32), "c": np.float32(np.nan)}
+
+    assert json.loads(to_json(value)) == {"a": None, "b": [[1.0, None], [None, 2.0]], "c": None}
+
+
+def test_json_spells_bytes_and_arrays_as_the_protocol_says() -> None:
+    """Bytes are base64 in a map, arrays lists of numbers, tuples lists."""
+    value = {"a": b"\x00\xff", "b": np.array([1, 2], np.int64), "c": (1, "x"), "d": True}
+
+    assert json.loads(to_json(value)) == {"a": {"base64": "AP8="}, "b": [1, 2], "c": [1, "x"], "d": True}
+
+
+def test_a_json_job_is_read_with_its_bytes() -> None:
+    """A job typed by hand may carry a file as base64; it is answered in JSON under its entry id."""
+    sent = base64.b64encode(b"\x89PNG").decode()
+
+    job = typed(json.dumps({"inputs": ["a", {"base64": sent}, {"base64": sent, "more": 1}], "options": {"x": 1}}))
+
+    assert (job.inputs, job.options) == (["a", b"\x89PNG", {"base64": sent, "more": 1}], {"x": 1})
+    assert (job.id, job.encoding, job.lane) == ("7-0", "json", "bulk")
+
+
+def test_a_typed_job_needs_op_and_json_alone() -> None:
+    """What is left out is an hour to start, an hour to keep, and nobody to tell."""
+    job = typed('{"inputs": ["a"]}')
+
+    assert (job.ttl_ms, job.keep_ms, job.reply, job.options) == (HOUR_MS, HOUR_MS, "", {})
+
+
+def test_a_payload_goes_before_json() -> None:
+    """An entry with both is what its msgpack says, and is answered in msgpack."""
+    job = typed('{"inputs": ["json"]}', payload=pack({"inputs": ["msgpack"]}))
+
+    assert (job.inputs, job.encoding) == (["msgpack"], "msgpack")
+
+
+def test_the_readable_fields_come_first() -> None:
+    """Whoever looks at the stream sees what a job is before the bytes of its payload."""
+    names = job_fields(Job("m", "op", [1], reply="c", traceparent="t"))[::2]
+
+    assert names == ["v", "id", "op", "ttl_ms", "keep_ms", "reply", "traceparent", "payload"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        ({"v": 2}, "wire version 2 is not spoken here"),
+        ({"v": 0}, "wire version 0"),
+        ({"v": "one"}, "field v b'one' is no whole number"),
+        ({"ttl_ms": "-5"}, "field ttl_ms b'-5' is no whole number"),
+        ({"ttl_ms": "1e3"}, "field ttl_ms"),
+        ({"keep_ms": "9" * 16}, "field keep_ms"),
+        ({"keep_ms": ""}, "field keep_ms"),
+        ({"payload": b"\xc1"}, "payload is not msgpack"),
+        ({"payload": pack([1])}, "the payload is no map"),
+        ({"payload": pack({"inputs": [1], "more": 1})}, "the payload is no map"),
+        ({"payload": pack({})}, '"inputs" is no list'),
+        ({"payload": pack({"inputs": []})}, '"inputs" is no list'),
+        ({"payload": pack({"inputs": "text"})}, '"inputs" is no list'),
+        ({"payload": pack({"inputs": [1], "options": [1]})}, '"options" is no map'),
+    ],
+)
+def test_a_malformed_entry_says_what_is_wrong_and_whom_to_answer(fields: dict[str, Any], complaint: str) -> None:
+    """A caller whose entry is no job reads why; the worker knows where to send that."""
+    whole = {"id": "j1", "op": "echo", "reply": "c1", "payload": pack({"inputs": [1]}), **fields}
+
+    with pytest.raises(Malformed) as refused:
+        read_job("m", "bulk", "7-0", entry(whole))
+
+    assert complaint in str(refused.value)
+    assert (refused.value.job_id, refused.value.reply, refused.value.encoding) == ("j1", "c1", "msgpack")
+
+
+@pytest.mark.parametrize(
+    ("fields", "job_id"),
+    [
+        ({}, None),
+        ({"junk": "1"}, None),
+        ({"op": "echo"}, None),
+        ({"payload": pack({"inputs": [1]})}, None),
+        ({"id": "a b", "op": "echo", "json": "{}"}, None),
+        ({"op": "echo", "json": "{"}, "7-0"),
+        ({"id": "j1"}, "j1"),
+        ({"id": "j1", "payload": pack({"inputs": [1]})}, "j1"),
+    ],
+    ids=["empty", "junk", "op alone", "payload alone", "bad id", "bad json", "id alone", "no op"],
+)
+def test_an_entry_is_answered_if_it_says_where(fields: dict[str, Any], job_id: str | None) -> None:
+    """An entry with a readable id is answered under it, a typed one under its entry id, any other under none."""
+    with pytest.raises(Malformed) as refused:
+        read_job("m", "bulk", "7-0", entry(fields))
+
+    assert job_id == refused.value.job_id
+
+
+def test_a_malformed_typed_job_is_answered_in_json() -> None:
+    """Who writes JSON reads JSON, also when it was wrong."""
+    with pytest.raises(Malformed) as refused:
+        typed("{")
+
+    assert refused.value.encoding == "json"
+
+
+def test_a_reply_is_told_apart_by_its_first_byte() -> None:
+    """A client reads both encodings without being told which one it is."""
+    reply = Success({"outputs": ["a"]}, Meta(worker="w", attempts=2))
+
+    assert [reply, reply] == [decode_reply(encode_reply(reply, "json")), decode_reply(encode_reply(reply, "msgpack"))]
+
+
+def test_replies_look_as_the_protocol_says() -> None:
+    """A program that knows only the wire reads success and failure by these names."""
+    success = msgpack.unpackb(encode_reply(Success({"a": 1}, Meta("w", 1, 8, 1.5, 0.5, 0.25))))
+    failure = msgpack.unpackb(encode_reply(Failure("expired", "too late", retryable=True)))
+
+    meta = {"worker": "w", "attempts": 1, "batch": 8, "queued_ms": 1.5, "prepare_ms": 0.5, "infer_ms": 0.25}
+    assert success == {"v": 1, "ok": True, "result": {"a": 1}, "meta": meta}
+    assert failure == {"v": 1, "ok": False, "error": {"code": "expired", "message": "too late", "retryable": True}}
+
+
+def test_a_payload_is_shown_or_the_reason_why_not() -> None:
+    """An operator who looks at an entry sees its inputs, and never an exception."""
+    whole = dict(zip(*[iter(packed({"inputs": ["a"]}))] * 2, strict=True))
+
+    assert payload_of(whole) == {"inputs": ["a"], "options": {}}
+    assert "not msgpack" in payload_of({b"payload": b"\xc1"})
+    assert "neither payload nor json" in payload_of({})

@@ -1,0 +1,42 @@
+"""Jobs and replies as values."""
+
+from typing import Any
+
+import pytest
+
+from rpc.errors import Expired, InvalidInput, RpcError, UnknownModel
+from rpc.messages import HOUR_MS, Failure, Job, new_job_id
+
+
+def test_a_job_needs_only_model_op_and_inputs() -> None:
+    """What is left out is what the protocol says: an hour to start, an hour to keep, the interactive lane."""
+    job = Job("echo", "echo", ["a"])
+
+    assert (job.ttl_ms, job.keep_ms, job.lane, job.reply, job.encoding) == (
+        HOUR_MS,
+        HOUR_MS,
+        "interactive",
+        "",
+        "msgpack",
+    )
+
+
+def test_ids_are_made_up_and_never_twice() -> None:
+    """A thousand jobs have a thousand ids."""
+    assert len({Job("m", "op", [1]).id for _ in range(500)} | {new_job_id() for _ in range(500)}) == 1000
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [({"model": "a:b"}, UnknownModel), ({"id": "a b"}, InvalidInput), ({"lane": "express"}, InvalidInput)],
+    ids=["model", "id", "lane"],
+)
+def test_a_job_with_a_name_no_key_can_be_made_of_does_not_exist(wrong: dict[str, Any], error: type[RpcError]) -> None:
+    """Malformed names are refused where the job is made, before anything is sent."""
+    with pytest.raises(error):
+        Job(**{"model": "m", "op": "op", "inputs": [1], **wrong})
+
+
+def test_a_failure_is_what_the_wire_says_of_an_error() -> None:
+    """Code, text and retryability are taken from the error."""
+    assert Failure("expired", "too late", retryable=True) == Failure.of(Expired("too late"))
