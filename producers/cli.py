@@ -1,0 +1,152 @@
+"""The commands of `penstock`: what they take, and which exit status they end with."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from producers import bench, dead, embedding, extras, status, worker
+from producers.place import Place, place_of
+from rpc.errors import RpcError
+from rpc.keys import check_lane
+from rpc.requests import DEFAULT_TIMEOUT_S, CallOptions
+from rpc.settings import SettingError
+
+FAILED, WRONG_SETTING = 1, 2
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Feed preloaded models from Redis Streams: start workers, call models, look into the queue.",
+)
+app.add_typer(dead.app, name="dead")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+LaneName = Annotated[str, typer.Option(help="interactive or bulk.")]
+PASSED_THROUGH = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+
+
+def run() -> int:
+    """Run the command line; return the exit status."""
+    try:
+        app(prog_name="penstock")
+    except RpcError as error:
+        sys.stderr.write(f"penstock: {error.code}: {error}\n")
+        return FAILED
+    except SettingError as error:
+        sys.stderr.write(f"penstock: {error}\n")
+        return WRONG_SETTING
+    return 0
+
+
+@app.callback()
+def place(
+    context: typer.Context,
+    redis_url: Annotated[str | None, typer.Option(help="Where Redis is; REDIS_URL unless given.")] = None,
+    prefix: Annotated[str | None, typer.Option(help="First part of every key; PENSTOCK_PREFIX unless given.")] = None,
+) -> None:
+    """Note what holds for every command."""
+    context.obj = Place(redis_url, prefix)
+
+
+@app.command("worker", context_settings=PASSED_THROUGH, add_help_option=False)
+def start_worker(context: typer.Context) -> None:
+    """Serve models: this process becomes a worker. `penstock worker --help` tells what it takes."""
+    given = place_of(context)
+    if given.url:
+        os.environ["REDIS_URL"] = given.url
+    if given.prefix:
+        os.environ["PENSTOCK_PREFIX"] = given.prefix
+    worker.become(context.args)
+
+
+@app.command("embed-text")
+def embed_text(
+    context: typer.Context,
+    texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT...", help="The texts; - reads lines.")] = None,
+    *,
+    model: Annotated[str, typer.Option(help="Which model.")] = "minilm",
+    file: Annotated[str | None, typer.Option(help="A file of texts, one a line; - is standard input.")] = None,
+    lane: LaneName = "interactive",
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for each 64 texts.")] = DEFAULT_TIMEOUT_S,
+    normalize: Annotated[bool, typer.Option(help="Vectors of unit norm, or as the model gives them.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Turn texts into vectors. Exits with 1 if any text failed."""
+    call = CallOptions(lane=check_lane(lane), timeout_s=timeout)
+    wanted = _texts(texts or [], file)
+    with place_of(context).client() as client:
+        failures = embedding.show_vectors(client, model, wanted, normalize=normalize, call=call, as_json=as_json)
+    if failures:
+        raise typer.Exit(FAILED)
+
+
+def _texts(texts: list[str], file: str | None) -> list[str]:
+    if texts == [embedding.STANDARD_INPUT]:
+        texts, file = [], embedding.STANDARD_INPUT
+    if bool(texts) == (file is not None):
+        raise typer.BadParameter("give texts, or --file, or - to read lines from standard input")
+    if file is None:
+        return texts
+    try:
+        return embedding.lines_of(file)
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"--file {file}: {error}") from error
+
+
+@app.command("status")
+def show_status(
+    context: typer.Context,
+    models: Annotated[list[str] | None, typer.Argument(metavar="MODEL...", help="All, unless some are named.")] = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Show what waits, what runs, and who serves."""
+    status.show_status(place_of(context).settings(), models or (), as_json=as_json)
+
+
+@app.command("peek")
+def peek(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="The model's name.")],
+    *,
+    lane: LaneName = "interactive",
+    count: Annotated[int, typer.Option(help="The most jobs to show.", min=1)] = 10,
+    as_json: Json = False,
+) -> None:
+    """Show the first jobs of a lane without touching them."""
+    status.show_jobs(place_of(context).settings(), model, check_lane(lane), count, as_json=as_json)
+
+
+@app.command("bench")
+def run_bench(
+    context: typer.Context,
+    *,
+    model: Annotated[str, typer.Option(help="echo, or any model that embeds texts.")] = "echo",
+    in_flight: Annotated[str, typer.Option(help="How many calls at a time, each level for itself.")] = "1,16,64,256",
+    seconds: Annotated[float, typer.Option(help="How long each level lasts.", min=0.05)] = 3.0,
+    as_json: Json = False,
+) -> None:
+    """Measure throughput and latency against running workers."""
+    bench.show(place_of(context).settings(), model, _levels(in_flight), seconds, as_json=as_json)
+
+
+def _levels(text: str) -> list[int]:
+    levels = [int(part) for part in text.split(",") if part.strip().isdigit()]
+    if not levels or len(levels) != len(text.split(",")) or min(levels) < 1:
+        raise typer.BadParameter(f"--in-flight {text!r} is no list of numbers above 0, such as 1,16,64")
+    return levels
+
+
+@app.command("demo")
+def demo() -> None:
+    """See it work: an embedded server, a real model, and a worker that is killed. Leaves nothing behind."""
+    missing = extras.complaint("demo")
+    if missing:
+        sys.stderr.write(f"penstock demo: {missing}\n")
+        raise typer.Exit(extras.NOT_INSTALLED)
+    from producers.demo import show  # noqa: PLC0415 (the embedded server comes with an extra)
+
+    raise typer.Exit(show.run())

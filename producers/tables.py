@@ -1,0 +1,61 @@
+"""How listings look: a table for people, JSON for programs, and both the same everywhere."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from rpc.codec import to_json
+
+PIPE_COLUMNS = 240
+"""The width of a table that goes into a file or a pipe, where nobody's window ends."""
+
+SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS = 1000, 60_000, 3_600_000, 86_400_000
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return the console of standard output or error; it honours NO_COLOR, and writes plain text into a pipe."""
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, width=None if stream.isatty() else PIPE_COLUMNS, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as one line of JSON."""
+    sys.stdout.write(to_json(value) + "\n")
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print rows under column names; a name that ends in `#` is of a column of numbers."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in columns:
+        table.add_column(name.rstrip("#"), justify="right" if name.endswith("#") else "left", overflow="fold")
+    for row in rows:
+        # as Text, because what comes off the wire is no markup
+        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+    console().print(table)
+
+
+def progress(*, shown: bool = True) -> Progress:
+    """Return progress bars on standard error that go away when done; there are none where nobody watches."""
+    screen = console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=screen, transient=True, disable=not (shown and screen.is_terminal))
+
+
+def duration(milliseconds: float) -> str:
+    """Return a span of time as people say it, in its largest unit."""
+    for unit, size in (("d", DAY_MS), ("h", HOUR_MS), ("min", MINUTE_MS), ("s", SECOND_MS)):
+        if milliseconds >= 2 * size or (unit == "s" and milliseconds >= size):
+            return f"{milliseconds / size:.0f} {unit}"
+    return f"{milliseconds:.0f} ms"
+
+
+def shortened(text: str, most: int) -> str:
+    """Return the text on one line of at most so many characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else line[: most - 1] + "…"

@@ -1,0 +1,20 @@
+"""`penstock worker`: this process becomes a worker. Knows the worker's command, not its code."""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from producers import extras
+
+COMMAND = (sys.executable, "-m", "inference_worker")
+
+
+def become(arguments: Sequence[str]) -> NoReturn:
+    """Replace this process by a worker with these arguments; end with 2 if the worker is not installed."""
+    missing = extras.complaint("worker")
+    if missing:
+        sys.stderr.write(f"penstock worker: {missing}\n")
+        sys.exit(extras.NOT_INSTALLED)
+    # a worker that takes over the process gets the signals meant for it
+    os.execv(COMMAND[0], [*COMMAND, *arguments])  # noqa: S606 (no shell is the point)
