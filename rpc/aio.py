@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import time
 import uuid
@@ -20,6 +21,8 @@ from rpc.messages import Job, Reply
 from rpc.requests import Asked, CallOptions, OnError, Vector
 from rpc.settings import RedisSettings
 from rpc.waits import Waits, WakeUp
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _Slot = asyncio.Future[Reply]
@@ -240,7 +243,10 @@ class _Listener:
                 await self._follow()
             except RpcError:
                 self.heard.set()
-                await asyncio.sleep(requests.RECONNECT_S)
+            except Exception:
+                # callers wait for what this task hears: it must outlive whatever goes wrong
+                log.exception("the listener failed and starts again")
+            await asyncio.sleep(requests.RECONNECT_S)
 
     async def _follow(self) -> None:
         swept = time.monotonic()

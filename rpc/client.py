@@ -1,6 +1,7 @@
 """The blocking client: callers wait on an event, one background thread listens for all of them."""
 
 import contextlib
+import logging
 import os
 import threading
 import time
@@ -20,6 +21,8 @@ from rpc.messages import Job, Reply
 from rpc.requests import Asked, CallOptions, OnError, Vector
 from rpc.settings import RedisSettings
 from rpc.waits import Waits, WakeUp
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -250,7 +253,10 @@ class _Listener:
                 self._follow()
             except RpcError:
                 self._heard.set()
-                self._stopped.wait(requests.RECONNECT_S)
+            except Exception:
+                # callers wait for what this thread hears: it must outlive whatever goes wrong
+                log.exception("the listener failed and starts again")
+            self._stopped.wait(requests.RECONNECT_S)
         self._subscription.close()
 
     def _follow(self) -> None:

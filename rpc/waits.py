@@ -1,7 +1,8 @@
 """The book of replies a client is waiting for. Shared by both clients; knows neither threads nor loops.
 
-A wake-up only hurries, even where it brings the reply along: the result key is the truth. So everything waited for is read again after each
-(re)subscription and, when it has been quiet for long, by a sweep, which also notices jobs Redis has lost.
+A wake-up only hurries, even where it brings the reply along: the result key is the truth. So everything waited for
+is read again after each (re)subscription and, when it has been quiet for long, by a sweep, which also notices jobs
+Redis has lost.
 """
 
 import threading

@@ -85,8 +85,8 @@ class BlockingSubscription:
         with translated(self._address):
             if not self._raw.can_read(timeout_s):
                 return None
-            kind, *_, data = self._raw.read_response()
-        return data if kind == b"message" else None
+            heard = self._raw.read_response()
+        return heard[-1] if heard[0] == b"message" else None
 
     def ping(self) -> None:
         """Ask the server for a sign of life; its answer is read like a message, so a dead link shows in time."""
