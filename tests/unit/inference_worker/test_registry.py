@@ -1,0 +1,90 @@
+"""From names to models."""
+
+import pytest
+
+from inference_worker.models.base import Runtime
+from inference_worker.models.echo import Echo
+from inference_worker.registry import MODELS, RegistryError, build, build_all, load
+from tests.models import CannotLoad, CannotWarmUp, Upper
+
+RUNTIME = Runtime(max_text_chars=77)
+
+
+def test_a_name_of_the_project_is_its_model() -> None:
+    """`echo` needs no path."""
+    model = build("echo", RUNTIME)
+
+    assert (type(model), model.name, model.ops) == (Echo, "echo", ("echo",))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_is_served_under_the_name_it_is_asked_for_by(name: str) -> None:
+    """`--models minilm` serves the stream of `minilm`, and loads nothing yet."""
+    assert build(name, RUNTIME).name == name
+
+
+def test_a_users_own_model_is_served_by_module_and_class() -> None:
+    """`module:Class` needs no registration, and is told how it is to run."""
+    model = build("tests.models:Upper", RUNTIME)
+
+    assert (type(model).__name__, model.name, model.runtime) == (Upper.__name__, "upper", RUNTIME)
+
+
+def test_a_source_with_a_name_is_an_encoder_of_that_name() -> None:
+    """`name=directory` serves any sentence encoder under a name of one's own, beside others."""
+    first, second = build_all(["mine=/weights/a", "yours=/weights/b"], RUNTIME)
+
+    assert [(model.name, model.runtime.source, model.runtime.max_text_chars) for model in (first, second)] == [
+        ("mine", "/weights/a", 77),
+        ("yours", "/weights/b", 77),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("spec", "complaint"),
+    [
+        ("nothing", r"neither one of echo, minilm, nor name=source, nor module:Class"),
+        ("no.such.module:Model", r"No module named 'no'"),
+        ("tests.models:Missing", r"has no attribute 'Missing'"),
+        ("tests.models:GATE_S", r"no subclass of inference_worker.models.base.Model"),
+        ("rpc.keys:Keys", r"no subclass of inference_worker.models.base.Model"),
+        ("a b=/weights", r"model name 'a b' is not"),
+        ("inference_worker.models.base:Model", r"Model"),
+        (":", r"neither one of"),
+        (":Model", r"--models :Model"),
+        ("tests.models:", r"--models tests.models:"),
+    ],
+)
+def test_what_is_no_model_is_refused_by_what_was_written(spec: str, complaint: str) -> None:
+    """Whoever mistypes a model reads what they typed and what is wrong with it."""
+    with pytest.raises(RegistryError, match=complaint) as refused:
+        build(spec, RUNTIME)
+
+    assert str(refused.value).startswith(f"--models {spec}: ")
+
+
+def test_a_device_that_is_not_there_is_refused_by_what_was_written() -> None:
+    """Whoever asks for a GPU this machine has not reads so, and no traceback."""
+    with pytest.raises(RegistryError, match=r"--models minilm: .*cuda:99"):
+        build("minilm", Runtime(device="cuda:99"))
+
+
+def test_a_model_is_not_served_twice_by_one_worker() -> None:
+    """Two models of one name would read one stream."""
+    with pytest.raises(RegistryError, match="upper is named twice"):
+        build_all(["echo", "tests.models:Upper", "tests.models:Upper"], RUNTIME)
+
+
+@pytest.mark.parametrize(
+    ("kind", "complaint"),
+    [
+        (CannotLoad, "model cannot-load cannot be loaded: FileNotFoundError: no weights here"),
+        (CannotWarmUp, "model cannot-warm-up cannot be loaded: ValueError: a test input gave no answer"),
+    ],
+)
+def test_a_model_that_cannot_be_loaded_says_why(kind: type[CannotLoad | CannotWarmUp], complaint: str) -> None:
+    """Neither a failed load nor a failed warm-up is passed over."""
+    with pytest.raises(RegistryError) as refused:
+        load(kind(RUNTIME))
+
+    assert str(refused.value) == complaint

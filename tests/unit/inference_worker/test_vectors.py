@@ -1,0 +1,57 @@
+"""What the embedding models share."""
+
+import numpy as np
+import pytest
+
+from inference_worker.models.vectors import Embedded, checked_flag, checked_text, embedding_result, refuse_unknown
+from rpc.errors import InvalidInput
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        (b"bytes", "the input is a bytes, not a text"),
+        (None, "the input is a NoneType, not a text"),
+        (3, "the input is a int, not a text"),
+        (["a"], "the input is a list, not a text"),
+        ("", "the text is empty"),
+        (" \n\t", "the text is empty"),
+        ("abcdef", "the text has 6 characters, over the limit of 5"),
+    ],
+)
+def test_what_is_no_text_is_refused_by_what_is_wrong(given: object, complaint: str) -> None:
+    """A wrong type, nothing and too much are three different answers."""
+    with pytest.raises(InvalidInput) as refused:
+        checked_text(given, max_chars=5)
+
+    assert str(refused.value) == complaint
+
+
+def test_a_text_of_the_longest_length_is_taken_as_it_is() -> None:
+    """The limit itself is allowed, and nothing is stripped."""
+    assert checked_text(" abc ", max_chars=5) == " abc "
+
+
+def test_a_flag_is_true_or_false() -> None:
+    """A number or a word is not taken for yes or no."""
+    assert [checked_flag({"x": False}, "x", default=True), checked_flag({}, "x", default=True)] == [False, True]
+    with pytest.raises(InvalidInput, match="option x is 1, neither true nor false"):
+        checked_flag({"x": 1}, "x", default=True)
+
+
+def test_an_option_the_op_has_not_is_refused() -> None:
+    """A misspelt option does not silently do nothing."""
+    with pytest.raises(InvalidInput, match="option 'normalise' is none of normalize"):
+        refuse_unknown({"normalise": True}, ("normalize",))
+
+
+def test_the_row_of_a_failed_input_is_nan_and_told() -> None:
+    """Every input has its row, in order, as float32; a failed one has its error beside."""
+    vector = np.array([1, 2], np.float32)
+
+    result = embedding_result([[Embedded(vector, truncated=True)], InvalidInput("empty")], 2)
+
+    assert (result["vectors"].dtype, result["vectors"].shape) == (np.float32, (2, 2))
+    assert (result["vectors"][0].tolist(), np.isnan(result["vectors"][1]).all()) == ([1, 2], True)
+    assert result["truncated"] == [True, False]
+    assert result["failed"] == [{"index": 1, "code": "invalid_input", "message": "empty"}]
