@@ -10,7 +10,7 @@ from inference_worker.inhand import InHand
 from inference_worker.job import JobInHand
 from inference_worker.metrics import ModelMetrics
 from inference_worker.models.base import Model, Unit
-from inference_worker.outcome import blame
+from inference_worker.outcome import blame, expiry
 from rpc.errors import ModelError
 
 log = logging.getLogger(__name__)
@@ -42,13 +42,18 @@ class Inferring:
             self._run(batch)
 
     def _run(self, batch: Batch[JobInHand]) -> None:
+        """Run a batch without the units of jobs that have waited too long: those are told so instead."""
+        due = Batch([ticket for ticket in batch.tickets if ticket.job.started])
+        late = Batch([ticket for ticket in batch.tickets if not ticket.job.started])
         started = time.monotonic()
-        outputs = infer_or_blame(self._model, [ticket.unit for ticket in batch.tickets])
+        errors = [expiry(ticket.job.job, ticket.job.waited_ms(started)) for ticket in late.tickets]
+        outputs = infer_or_blame(self._model, [ticket.unit for ticket in due.tickets]) if due.tickets else []
         took_s = time.monotonic() - started
-        finished = self._in_hand.record(batch, outputs, took_s)
+        finished = self._in_hand.record(late, errors, 0.0) + self._in_hand.record(due, outputs, took_s)
         if finished:
             self._done(finished)
-        self._metrics.batch(batch, took_s)
+        if due.tickets:
+            self._metrics.batch(due, took_s)
 
 
 def infer_or_blame(model: Model, units: Sequence[Unit]) -> list[Any]:

@@ -112,7 +112,7 @@ class InHand:
     def _take(self, now: float) -> Batch[JobInHand] | None:
         batch = self._pool.take(now)
         for ticket in batch.tickets if batch else ():
-            ticket.job.started = True
+            ticket.job.started = not ticket.job.late(now)
         return batch
 
     def starved(self) -> bool:

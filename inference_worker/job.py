@@ -47,6 +47,14 @@ class JobInHand:
         self._missing = [0] * count
         self._unprepared = count
 
+    def late(self, now: float) -> bool:
+        """Return whether the job has waited longer than it may; once started it is never late."""
+        return not self.started and self.waited_ms(now) > self.job.ttl_ms
+
+    def waited_ms(self, now: float) -> float:
+        """Return how long ago the job was submitted."""
+        return self.queued_ms + (now - self.received_at) * 1000
+
     def prepared(self, given: int, units: Sequence[Unit], took_s: float) -> list[Ticket["JobInHand"]]:
         """Note the units of an input, and return them ready to wait."""
         self.prepare_s += took_s

@@ -45,8 +45,9 @@ def blame(error: Exception) -> RpcError:
 def conclude(model: Model, op: str, outcomes: Sequence[Outcome], meta: Meta) -> Reply:
     """Return the reply to a job whose inputs all have their outcomes."""
     errors = [outcome for outcome in outcomes if isinstance(outcome, RpcError)]
-    if errors and (not model.partial or len(outcomes) == 1):
-        return Failure.of(_named(errors[0], outcomes))
+    whole = next((error for error in errors if isinstance(error, Expired)), None)
+    if whole or (errors and (not model.partial or len(outcomes) == 1)):
+        return Failure.of(_named(whole or errors[0], outcomes))
     try:
         return Success(model.finish(op, outcomes), meta)
     except Exception as error:  # noqa: BLE001 (a model's fault must not end the stage that tells of it)

@@ -6,11 +6,11 @@ a thread   shared pool   batching           a thread      a thread
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from inference_worker.batching import Policy
 from inference_worker.clock import ServerClock
-from inference_worker.finishing import Finishing
+from inference_worker.finishing import Finishing, Refused
 from inference_worker.inferring import Inferring
 from inference_worker.inhand import InHand
 from inference_worker.intake import BLOCK_MS, Intake
@@ -22,7 +22,9 @@ from inference_worker.preparing import Preparing
 from inference_worker.settings import WorkerSettings
 from rpc.connection import BlockingConnection
 from rpc.consumer import Consumer
+from rpc.errors import Cancelled
 from rpc.keys import Keys
+from rpc.messages import Failure
 from rpc.settings import RedisSettings
 
 Stage = Callable[[], None]
@@ -81,7 +83,8 @@ class Pipeline:
         around = self._around
         keys = Keys(around.redis.prefix, self.model.name)
         connection = BlockingConnection(around.redis, block_s=block_s)
-        return Consumer(connection, keys, around.name, around.settings.limits)
+        limits = replace(around.settings.limits, max_payload_bytes=around.redis.max_payload_bytes)
+        return Consumer(connection, keys, around.name, limits)
 
     @property
     def reading(self) -> Stage:
@@ -106,9 +109,12 @@ class Pipeline:
         if lost:
             taken_over = self._in_hand.drop(lost)
             self._metrics.lost_leases.inc(len(taken_over))
-            self._in_hand.settled(job for job in taken_over if not job.started)
+            self._in_hand.settled(taken_over)
+        cancelled = self._in_hand.drop(answered)
+        self._in_hand.settled(cancelled)
         # a cancelled job still has to leave its lane; its reply is there, and the first reply stays
-        self._finishing.put(self._in_hand.drop(answered))
+        failure = Failure.of(Cancelled("cancelled while it was in hand"))
+        self._finishing.put(Refused(job.delivery, failure) for job in cancelled)
 
     def stop_reading(self) -> None:
         """Take no more jobs."""

@@ -3,6 +3,7 @@
 import enum
 import logging
 import os
+import queue
 import socket
 import threading
 import time
@@ -53,7 +54,8 @@ class Worker:
         self._redis = redis
         self._state = State.LOADING
         self._started = time.time()
-        self._wake = threading.Event()
+        # what ends the worker: the name of a stage that died, or None; safe to put in a signal handler
+        self._ends: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._failure: str | None = None
         self._clock = ServerClock()
         self._threads: list[threading.Thread] = []
@@ -67,18 +69,18 @@ class Worker:
 
     def stop(self) -> None:
         """Ask the worker to drain and stop; `run` returns when it has. Safe in a signal handler."""
-        self._wake.set()
+        self._ends.put(None)
 
     def run(self) -> int:
         """Load, serve and drain; return the exit status: 0 after a stop, 1 after a stage died."""
         for model in self._models:
             load(model)
-            if self._wake.is_set():
+            if not self._ends.empty():
                 return 0
         prepare_pool = ThreadPoolExecutor(self._settings.prepare_threads, "prepare")
         pipelines = [Pipeline(model, self._surroundings(prepare_pool)) for model in self._models]
         self._start(pipelines)
-        self._wake.wait()
+        self._failure = self._ends.get()
         if self._failure is None:
             self._drain(pipelines)
         prepare_pool.shutdown(wait=False, cancel_futures=True)
@@ -122,8 +124,7 @@ class Worker:
         except BaseException:
             # a worker that misses a stage would hold jobs for ever; dead, it gives them to the others
             log.exception("stage %s died; the worker ends", name)
-            self._failure = name
-            self._wake.set()
+            self._ends.put(name)
 
     def _drain(self, pipelines: Sequence[Pipeline]) -> None:
         self._state = State.DRAINING

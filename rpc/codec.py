@@ -97,7 +97,7 @@ def job_fields(job: Job) -> list[str | bytes | int]:
     return [*fields, "payload", pack({"inputs": list(job.inputs), "options": dict(job.options)})]
 
 
-def read_job(model: str, lane: Lane, entry_id: str, raw: Sequence[bytes]) -> Job:
+def read_job(model: str, lane: Lane, entry_id: str, raw: Sequence[bytes], *, most_bytes: int) -> Job:
     """Return the job of a stream entry, or raise `Malformed` saying whom to answer."""
     fields = dict(zip(raw[::2], raw[1::2], strict=True))
     encoding: Encoding = "json" if b"json" in fields and b"payload" not in fields else "msgpack"
@@ -106,6 +106,7 @@ def read_job(model: str, lane: Lane, entry_id: str, raw: Sequence[bytes]) -> Job
     try:
         job_id = _job_id(fields, entry_id)
         _check_version(fields)
+        _check_size(fields, most_bytes)
         inputs, options = _read_payload(fields)
         return Job(
             model=model,
@@ -136,6 +137,12 @@ def _check_version(fields: Mapping[bytes, bytes]) -> None:
     version = _number(fields, b"v", WIRE_VERSION)
     if version not in READABLE_VERSIONS:
         raise InvalidInput(f"wire version {version} is not spoken here; this worker reads {sorted(READABLE_VERSIONS)}")
+
+
+def _check_size(fields: Mapping[bytes, bytes], most_bytes: int) -> None:
+    size = max(map(len, fields.values()))
+    if size > most_bytes:
+        raise InvalidInput(f"the payload of {size} bytes is over the limit of {most_bytes}")
 
 
 def _text(fields: Mapping[bytes, bytes], name: bytes) -> str:

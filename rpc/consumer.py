@@ -38,11 +38,13 @@ class Limits:
         max_jobs: the bound of each lane.
         lease_ms: how long an entry may go unrenewed before another worker takes it over.
         max_deliveries: how often a job is handed out before it goes to the dead letter.
+        max_payload_bytes: the largest payload accepted from callers that do not check it themselves.
     """
 
     max_jobs: int = 100_000
     lease_ms: int = 30_000
     max_deliveries: int = 3
+    max_payload_bytes: int = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,7 @@ class Consumer:
         name = entry_id.decode()
         job: Job | Malformed
         try:
-            job = read_job(self.keys.model, lane, name, fields)
+            job = read_job(self.keys.model, lane, name, fields, most_bytes=self.limits.max_payload_bytes)
         except Malformed as error:
             job = error
         return Delivery(name, lane, deliveries, job, fields)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
+from transformers.utils import logging as transformers_logging
 
 from inference_worker.models.base import Model, Outcome, Runtime, Unit
 from inference_worker.models.torch_device import resolve, weight_bytes
@@ -25,6 +26,10 @@ from inference_worker.models.vectors import (
     embedding_result,
     refuse_unknown,
 )
+
+# its progress bars and load reports are for people at a prompt
+transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 OVERHEAD_TOKENS = {"cpu": 48, "cuda": 4096}
 """What a forward pass costs besides its tokens, in tokens: of MiniLM on one CPU core, measured by
