@@ -27,6 +27,7 @@ from rpc.codec import (
     unpack,
 )
 from rpc.errors import InvalidInput, RpcError
+from rpc.keys import Lane
 from rpc.messages import HOUR_MS, Failure, Job, Meta, Reply, Success
 
 IDS = st.from_regex(r"[A-Za-z0-9_.:-]{1,128}", fullmatch=True)
@@ -66,9 +67,14 @@ def entry(fields: dict[str, Any]) -> list[bytes]:
     return [part if isinstance(part, bytes) else str(part).encode() for pair in fields.items() for part in pair]
 
 
+def read(raw: list[bytes], lane: Lane = "bulk", *, most_bytes: int = 10_000_000) -> Job:
+    """Return the job of the entry `7-0`."""
+    return read_job("m", lane, "7-0", raw, most_bytes=most_bytes)
+
+
 def typed(text: str, **fields: Any) -> Job:
     """Return the job of an entry as a person types it."""
-    return read_job("m", "bulk", "7-0", entry({"op": "echo", "json": text, **fields}))
+    return read(entry({"op": "echo", "json": text, **fields}))
 
 
 def packed(payload: Any) -> list[bytes]:
@@ -87,7 +93,7 @@ def test_a_job_comes_out_of_its_entry_as_it_went_in(job: Job) -> None:
     """Nothing a caller says of a job is lost or changed on its way to a worker."""
     raw = [part if isinstance(part, bytes) else str(part).encode() for part in job_fields(job)]
 
-    assert job == read_job(job.model, job.lane, "1-0", raw)
+    assert job == read(raw, job.lane)
 
 
 @given(
@@ -208,7 +214,7 @@ def test_array_maps_that_are_no_arrays_are_refused_and_nothing_else(array: dict[
 def test_an_entry_is_a_job_or_malformed_and_nothing_else(fields: dict[str, bytes]) -> None:
     """No entry anybody can add to a stream makes reading it raise anything but `Malformed`."""
     with contextlib.suppress(Malformed):
-        read_job("m", "interactive", "7-0", entry(fields))
+        read(entry(fields))
 
 
 @given(st.binary(max_size=100) | VALUES.map(msgpack.packb))
@@ -327,10 +333,19 @@ def test_a_malformed_entry_says_what_is_wrong_and_whom_to_answer(fields: dict[st
     whole = {"id": "j1", "op": "echo", "reply": "c1", "payload": pack({"inputs": [1]}), **fields}
 
     with pytest.raises(Malformed) as refused:
-        read_job("m", "bulk", "7-0", entry(whole))
+        read(entry(whole))
 
     assert complaint in str(refused.value)
     assert (refused.value.job_id, refused.value.reply, refused.value.encoding) == ("j1", "c1", "msgpack")
+
+
+@pytest.mark.parametrize("name", ["payload", "json"])
+def test_a_payload_over_the_limit_is_refused_before_it_is_read(name: str) -> None:
+    """A caller that does not keep the limit is told it by the worker, however the payload is spelled."""
+    with pytest.raises(Malformed, match="the payload of 101 bytes is over the limit of 100") as refused:
+        read(entry({"id": "j1", "op": "echo", name: "x" * 101}), most_bytes=100)
+
+    assert refused.value.job_id == "j1"
 
 
 @pytest.mark.parametrize(
@@ -350,7 +365,7 @@ def test_a_malformed_entry_says_what_is_wrong_and_whom_to_answer(fields: dict[st
 def test_an_entry_is_answered_if_it_says_where(fields: dict[str, Any], job_id: str | None) -> None:
     """An entry with a readable id is answered under it, a typed one under its entry id, any other under none."""
     with pytest.raises(Malformed) as refused:
-        read_job("m", "bulk", "7-0", entry(fields))
+        read(entry(fields))
 
     assert job_id == refused.value.job_id
 

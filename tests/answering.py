@@ -1,0 +1,81 @@
+"""A worker's side of the wire in the test's own process, for tests of what callers see."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Self
+
+from redis import Redis
+
+from rpc.codec import encode_reply
+from rpc.consumer import Consumer, Delivery, Settlement
+from rpc.keys import GROUP, LANES, Lane
+from rpc.messages import HOUR_MS, Job, Meta, Reply, Success
+
+READ_MS = 5000
+"""How long a read waits for an entry that a test has promised."""
+
+
+def job_of(delivery: Delivery) -> Job:
+    """Return the job of a delivery that has one."""
+    assert isinstance(delivery.job, Job)
+    return delivery.job
+
+
+def read_one(consumer: Consumer, lanes: Sequence[Lane] = LANES) -> Delivery:
+    """Return the next entry, waiting for it."""
+    (delivery,) = consumer.read(lanes, 1, block_ms=READ_MS)
+    return delivery
+
+
+def reply_with(delivery: Delivery, result: Mapping[str, Any] | Reply, *, keep_ms: int = HOUR_MS) -> Settlement:
+    """Return the end of a job."""
+    reply = Success(result, Meta("in-process")) if isinstance(result, Mapping) else result
+    return Settlement(delivery, encode_reply(reply, delivery.job.encoding), keep_ms)
+
+
+def echo(delivery: Delivery) -> Settlement:
+    """Return the end of a job that gives its inputs back."""
+    return reply_with(delivery, {"outputs": list(job_of(delivery).inputs)})
+
+
+def told(delivery: Delivery, channel: str) -> Delivery:
+    """Return the same delivery with another channel to tell of its end."""
+    return replace(delivery, job=replace(job_of(delivery), reply=channel))
+
+
+class Answering:
+    """Answers whatever comes with its own inputs, from a thread, until left."""
+
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End."""
+        self._stopping.set()
+        self._thread.join(READ_MS / 1000)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            deliveries = self._consumer.read(LANES, 64, block_ms=50)
+            if deliveries:
+                self._consumer.settle([echo(delivery) for delivery in deliveries])
+
+
+def age(raw: "Redis", consumer: Consumer, delivery: Delivery, *, idle_ms: int, deliveries: int = 1) -> None:
+    """Let an entry look as if its consumer had last been heard of that long ago, without waiting for it."""
+    stream = consumer.keys.stream(delivery.lane)
+    raw.xclaim(stream, GROUP, consumer.name, 0, (delivery.entry_id,), idle=idle_ms, retrycount=deliveries, justid=True)
+
+
+def held(raw: "Redis", consumer: Consumer, lane: Lane = "interactive") -> list[tuple[str, str, int]]:
+    """Return what is pending in a lane: entry, who holds it, how often it was handed out."""
+    pending: Any = raw.xpending_range(consumer.keys.stream(lane), GROUP, "-", "+", 1000)
+    return [(item["message_id"].decode(), item["consumer"].decode(), item["times_delivered"]) for item in pending]

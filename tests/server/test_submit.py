@@ -1,0 +1,162 @@
+"""Queueing jobs: idempotent, bounded, and never without a reply that is there already."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from rpc import Client, InvalidInput, QueueFull, RedisSettings, UnknownModel, calls
+from rpc.consumer import Consumer, Limits
+from rpc.keys import Keys
+from rpc.messages import HOUR_MS, Job
+from tests.answering import echo, read_one
+from tests.conftest import MakeConsumer
+
+pytestmark = pytest.mark.server
+
+BOUND = 20
+
+
+@pytest.fixture
+def bounded(make_consumer: MakeConsumer) -> Iterator[Consumer]:
+    """Yield a consumer whose model holds at most 20 jobs in a lane."""
+    consumer = make_consumer(limits=Limits(max_jobs=BOUND))
+    consumer.announce({"device": "cpu"})
+    yield consumer
+    consumer.leave()
+
+
+def test_a_job_sent_twice_is_queued_once(client: Client, raw: "Redis", redis_settings: RedisSettings) -> None:
+    """Who is not sure whether a submit arrived sends it again with its id."""
+    ids = [client.submit("m", "op", ["a"], job_id="j1") for _ in range(3)]
+
+    assert (ids, raw.xlen(Keys(redis_settings.prefix, "m").stream("interactive"))) == (["j1"] * 3, 1)
+
+
+def test_a_job_sent_again_joins_the_one_that_runs(client: Client, make_consumer: MakeConsumer) -> None:
+    """The same id is the same job also after a worker has read it."""
+    consumer = make_consumer()
+    client.submit("m", "op", ["a"], job_id="j1")
+    read_one(consumer)
+    client.submit("m", "op", ["a"], job_id="j1")
+
+    assert consumer.read(["interactive"], 10, block_ms=0) == []
+
+
+def test_a_job_sent_again_after_its_end_is_not_run_again(client: Client, make_consumer: MakeConsumer) -> None:
+    """While its reply is kept, the same id is answered with it, without a worker."""
+    consumer = make_consumer()
+    client.submit("m", "op", ["a"], job_id="j1")
+    consumer.settle([echo(read_one(consumer))])
+
+    assert client.call("m", "op", ["a"], job_id="j1", timeout_s=5.0) == {"outputs": ["a"]}
+    assert consumer.read(["interactive"], 10, block_ms=0) == []
+
+
+def test_a_submit_says_whether_its_reply_is_there(client: Client, make_consumer: MakeConsumer) -> None:
+    """A caller that joins late learns in the same round trip that it need not wait."""
+    consumer = make_consumer()
+    jobs = [Job("m", "op", [name], id=name) for name in ("done", "new")]
+    client.submit("m", "op", ["done"], job_id="done")
+    consumer.settle([echo(read_one(consumer))])
+
+    assert client.ask(calls.submit(consumer.keys.prefix, jobs, max_payload_bytes=9999)) == [True, False]
+
+
+@pytest.mark.usefixtures("bounded")
+def test_fifty_callers_at_once_never_exceed_the_bound(redis_settings: RedisSettings, raw: "Redis") -> None:
+    """The bound holds exactly, however many submit at the same moment; the others are told to come back."""
+    start = threading.Barrier(50)
+
+    def submit(number: int) -> bool:
+        with Client(settings=redis_settings) as caller:
+            start.wait(20.0)
+            try:
+                caller.submit("m", "op", [number])
+            except QueueFull as full:
+                return full.retry_after_s < 0
+        return True
+
+    with ThreadPoolExecutor(50) as threads:
+        queued = sum(threads.map(submit, range(50)))
+
+    assert (queued, raw.xlen(Keys(redis_settings.prefix, "m").stream("interactive"))) == (BOUND, BOUND)
+
+
+def test_a_full_lane_has_room_again_when_a_job_is_done(client: Client, bounded: Consumer) -> None:
+    """What counts is what waits and runs; a job that ends makes room for one."""
+    for number in range(BOUND):
+        client.submit("m", "op", [number])
+    delivery = read_one(bounded)
+    with pytest.raises(QueueFull, match=f"interactive lane of m holds {BOUND} jobs, its bound"):
+        client.submit("m", "op", ["one too many"])
+    bounded.settle([echo(delivery)])
+
+    assert client.submit("m", "op", ["fits"], job_id="j1") == "j1"
+
+
+def test_each_lane_has_its_own_bound(client: Client, bounded: Consumer, raw: "Redis") -> None:
+    """A flood of bulk work leaves room for those who wait."""
+    for number in range(BOUND):
+        client.submit("m", "op", [number], lane="bulk")
+    with pytest.raises(QueueFull):
+        client.submit("m", "op", ["one too many"], lane="bulk")
+    client.submit("m", "op", ["fits"])
+
+    assert [raw.xlen(bounded.keys.stream(lane)) for lane in ("interactive", "bulk")] == [1, BOUND]
+
+
+def test_a_job_that_is_queued_already_is_never_refused(client: Client, bounded: Consumer) -> None:
+    """A repeated submit to a full lane joins its job: it needs no room."""
+    assert bounded.limits.max_jobs == BOUND
+    for number in range(BOUND):
+        client.submit("m", "op", [number], job_id=f"j{number}")
+
+    assert client.submit("m", "op", [0], job_id="j0") == "j0"
+
+
+def test_an_over_size_payload_is_refused_before_it_is_sent(redis_settings: RedisSettings, raw: "Redis") -> None:
+    """The limit is the sender's to keep: Redis never sees the bytes."""
+    small = redis_settings.model_copy(update={"max_payload_bytes": 1024})
+    with (
+        Client(settings=small) as caller,
+        pytest.raises(InvalidInput, match=r"payload of \d+ bytes is over the limit of 1024"),
+    ):
+        caller.submit("m", "op", ["x" * 1024])
+
+    assert raw.exists(Keys(redis_settings.prefix, "m").stream("interactive")) == 0
+
+
+def test_jobs_wait_for_a_worker_that_is_not_there_yet(client: Client, make_consumer: MakeConsumer) -> None:
+    """A submit to a model nobody serves yet is queued, and its first worker gets it."""
+    client.submit("m", "op", ["early"], job_id="j1")
+
+    assert read_one(make_consumer()).job_id == "j1"
+
+
+@pytest.mark.parametrize("model", ["", "a b", "a:b", "{m}"])
+def test_a_malformed_model_name_never_becomes_a_key(
+    client: Client, model: str, raw: "Redis", redis_settings: RedisSettings
+) -> None:
+    """`UnknownModel` is raised before anything is sent."""
+    with pytest.raises(UnknownModel):
+        client.submit(model, "op", ["a"])
+
+    assert list(raw.scan_iter(match=f"{redis_settings.prefix}:*")) == []
+
+
+def test_the_entry_is_spelled_as_the_protocol_says(client: Client, raw: "Redis", redis_settings: RedisSettings) -> None:
+    """A program that reads the stream finds the documented fields, and the id's key lives longer than the job may."""
+    keys = Keys(redis_settings.prefix, "m")
+    client.submit("m", "op", ["a"], {"x": 1}, job_id="j1", timeout_s=60.0, keep_s=5.0, lane="bulk")
+
+    entries: Any = raw.xrange(keys.stream("bulk"))
+    ((entry, fields),) = entries
+
+    payload = b"\x82\xa6inputs\x91\xa1a\xa7options\x81\xa1x\x01"
+    expected = {b"v": b"1", b"id": b"j1", b"op": b"op", b"ttl_ms": b"60000", b"keep_ms": b"5000", b"payload": payload}
+    assert (expected, entry) == (fields, raw.get(keys.job("j1")))
+    assert 60_000 < raw.pttl(keys.job("j1")) <= HOUR_MS
