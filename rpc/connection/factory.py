@@ -13,7 +13,7 @@ from rpc.calls import Command, Round
 from rpc.scripts import SCRIPTS
 from rpc.settings import RedisSettings
 
-LOAD_SCRIPTS: tuple[Command, ...] = tuple(("SCRIPT LOAD", script.text) for script in SCRIPTS.values())
+LOAD_SCRIPTS: tuple[Command, ...] = tuple(("SCRIPT", "LOAD", script.text) for script in SCRIPTS.values())
 
 
 class BlockingRaw(Protocol):
