@@ -4,7 +4,6 @@ Caller: XADD, then BLPOP of a key of its own. Worker: XREADGROUP of up to 64, th
 EXPIRE for each reply, one XACK and one XDEL.
 """
 
-import asyncio
 import sys
 import uuid
 from collections.abc import Awaitable
@@ -55,18 +54,6 @@ class Caller:
     async def close(self) -> None:
         """Close the connections."""
         await self._redis.aclose()
-
-
-def first_call_sync(url: str) -> bytes:
-    """Send one job and wait for it, to know the loop works."""
-    caller = Caller(url, most=1)
-
-    async def once() -> bytes:
-        answer = await caller.call(b"x")
-        await caller.close()
-        return answer
-
-    return asyncio.run(once())
 
 
 if __name__ == "__main__":

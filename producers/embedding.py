@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from producers.tables import console, print_json, progress, shortened
 from rpc import Client, PartialFailure
 from rpc.errors import RpcError
@@ -79,8 +77,8 @@ def _show(answer: Answer, number: int, *, as_json: bool) -> None:
     if as_json:
         print_json(answer.as_json())
     elif answer.vector is not None:
-        first = np.array2string(answer.vector[:NUMBERS_SHOWN], precision=4, separator=", ", floatmode="fixed")
-        line = f"{len(answer.vector)} numbers  {first.rstrip(']')}, …]  {shortened(answer.text, TEXT_SHOWN)}"
+        first = "".join(f"{number:7.4f}, " for number in answer.vector[:NUMBERS_SHOWN])
+        line = f"{len(answer.vector)} numbers  [{first}…]  {shortened(answer.text, TEXT_SHOWN)}"
         console().print(line, markup=False, soft_wrap=True)
     elif answer.error is not None:
         line = f"penstock: {answer.error.code}: text {number}: {answer.error}"
