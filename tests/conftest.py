@@ -16,6 +16,7 @@ from rpc import Client, RedisSettings
 from rpc.connection import BlockingConnection
 from rpc.consumer import Consumer, Limits
 from rpc.keys import Keys
+from tests.callers import Callers
 from tests.servers import KINDS, Kind, Server, binary
 from tests.workers import WorkerProcess
 
@@ -88,6 +89,14 @@ def client(redis_settings: RedisSettings) -> Iterator[Client]:
     """Yield a client of the shared server."""
     with Client(settings=redis_settings) as client:
         yield client
+
+
+@pytest.fixture(params=["blocking", "asyncio"])
+def callers(request: pytest.FixtureRequest, redis_settings: RedisSettings) -> Iterator[Callers]:
+    """Yield a maker of clients, once of the blocking and once of the asyncio kind."""
+    made = Callers(request.param, redis_settings)
+    yield made
+    made.close()
 
 
 class MakeConsumer(Protocol):

@@ -1,0 +1,143 @@
+"""A server that is emptied, killed, stopped, full or forgetful, and what callers and workers make of it."""
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+from redis import Redis
+
+from rpc import Client, JobLost, QueueFull, RedisSettings, Unavailable
+from rpc.connection import NoGroup
+from rpc.consumer import Consumer
+from rpc.keys import LANES
+from tests.answering import Answering, echo, read_one
+from tests.callers import Callers
+from tests.conftest import MakeConsumer, settings_for
+from tests.servers import Server
+from tests.waiting import LONG_S
+
+pytestmark = pytest.mark.server
+
+
+@pytest.fixture(name="redis_settings")
+def _own_settings(own_server: Server) -> RedisSettings:
+    """Return settings of a server of the test's own, so that consumers and callers use that one."""
+    return settings_for(own_server, sweep_s=0.2, connect_timeout_s=0.5)
+
+
+@pytest.fixture
+def consumer(make_consumer: MakeConsumer) -> Consumer:
+    """Return the worker that answers."""
+    return make_consumer()
+
+
+@pytest.fixture
+def raw(own_server: Server) -> Iterator["Redis"]:
+    """Yield redis-py itself."""
+    with Redis.from_url(own_server.url, protocol=2) as redis:
+        yield redis
+
+
+def test_after_everything_was_deleted_callers_are_told_and_workers_go_on(
+    callers: Callers, consumer: Consumer, raw: "Redis"
+) -> None:
+    """`FLUSHALL` ends no worker and leaves no caller waiting: their jobs are lost, and what comes next is served."""
+    caller = callers.make()
+    call = callers.start(caller.call, "m", "op", ["lost"], timeout_s=LONG_S)
+    delivery = read_one(consumer)
+
+    raw.flushall()
+
+    assert isinstance(call.exception(LONG_S), JobLost)
+    consumer.settle([echo(delivery)])
+    with pytest.raises(NoGroup):
+        consumer.read(LANES, 1, block_ms=0)
+    consumer.ensure_groups()
+    with Answering(consumer):
+        assert caller.call("m", "op", ["next"], timeout_s=LONG_S) == {"outputs": ["next"]}
+
+
+def test_a_call_outlives_a_server_that_crashes(callers: Callers, consumer: Consumer, own_server: Server) -> None:
+    """A job that was queued when Redis was killed is there when it is back, and its caller still waits for it."""
+    caller = callers.make()
+    call = callers.start(caller.call, "m", "op", ["a"], timeout_s=LONG_S)
+    delivery = read_one(consumer)
+
+    own_server.restart()
+
+    with pytest.raises(Unavailable):
+        consumer.server_ms()
+    consumer.settle([echo(delivery)])
+    assert call.result(LONG_S) == {"outputs": ["a"]}
+
+
+def test_a_call_made_while_the_server_is_away_is_submitted_when_it_is_back(
+    callers: Callers, consumer: Consumer, own_server: Server
+) -> None:
+    """A caller with time left tries again; nothing it did not send is lost."""
+    caller = callers.make()
+    own_server.kill()
+    call = callers.start(caller.call, "m", "op", ["a"], timeout_s=LONG_S)
+    with pytest.raises(Unavailable):
+        consumer.server_ms()
+
+    own_server.start()
+    with Answering(consumer):
+        assert call.result(LONG_S) == {"outputs": ["a"]}
+
+
+def test_a_server_that_stands_still_costs_a_caller_no_more_than_its_time(
+    callers: Callers, redis_settings: RedisSettings, own_server: Server, raw: "Redis"
+) -> None:
+    """A frozen Redis is `Unavailable`; once it moves again the same client works and the job is queued once."""
+    caller = callers.make(redis_settings.model_copy(update={"socket_timeout_s": 0.2}))
+    assert caller.cancel("m", "never") == "unknown"
+    os.kill(own_server.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(Unavailable):
+            caller.submit("m", "op", ["a"], job_id="j1", timeout_s=0.5)
+    finally:
+        os.kill(own_server.pid, signal.SIGCONT)
+
+    caller.submit("m", "op", ["a"], job_id="j1", timeout_s=LONG_S)
+
+    assert raw.xlen(f"{redis_settings.prefix}:{{m}}:interactive") == 1
+
+
+def test_a_full_server_refuses_jobs_and_takes_results(
+    redis_settings: RedisSettings, consumer: Consumer, raw: "Redis"
+) -> None:
+    """Out of memory is `QueueFull` to callers, while workers still read, renew and settle, which makes room again."""
+    with Client(settings=redis_settings) as client:
+        for number in range(2):
+            client.submit("m", "op", [number], job_id=f"j{number}")
+        raw.config_set("maxmemory", "1")
+        with pytest.raises(QueueFull):
+            client.submit("m", "op", ["refused"])
+
+        deliveries = [read_one(consumer), read_one(consumer)]
+        consumer.settle([echo(delivery) for delivery in deliveries])
+        raw.config_set("maxmemory", "0")
+
+        assert [client.result("m", f"j{number}", timeout_s=5.0) for number in range(2)] == [
+            {"outputs": [0]},
+            {"outputs": [1]},
+        ]
+
+
+def test_what_was_acknowledged_outlives_a_crash(
+    redis_settings: RedisSettings, consumer: Consumer, own_server: Server, raw: "Redis"
+) -> None:
+    """Jobs, who holds them and how often they were handed out are there again after a kill."""
+    with Client(settings=redis_settings) as client:
+        for number in range(50):
+            client.submit("m", "op", [number])
+    for _ in range(10):
+        read_one(consumer)
+
+    own_server.restart()
+
+    stream = consumer.keys.stream("interactive")
+    pending = raw.xpending(stream, "workers")
+    assert (raw.xlen(stream), pending["pending"]) == (50, 10)
