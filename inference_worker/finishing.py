@@ -17,11 +17,11 @@ from inference_worker.inhand import InHand
 from inference_worker.job import JobInHand
 from inference_worker.metrics import ModelMetrics
 from inference_worker.models.base import Model
-from inference_worker.outcome import blame, conclude, kept_ms, stored
+from inference_worker.outcome import conclude, kept_ms, stored
 from rpc.codec import encode_reply
 from rpc.connection import NoGroup
 from rpc.consumer import Consumer, Delivery, Settlement
-from rpc.errors import QueueFull, RpcError, Unavailable
+from rpc.errors import ModelError, QueueFull, Unavailable
 from rpc.messages import HOUR_MS, Failure, Reply, Success
 
 log = logging.getLogger(__name__)
@@ -137,9 +137,10 @@ class Finishing:
         job = ending.job
         try:
             encoded = encode_reply(stored(job, reply), job.encoding)
-        except RpcError as error:
+        except Exception as error:  # noqa: BLE001 (whatever a model returned, its job is told)
             log.warning("the result of job %s of %s cannot be sent: %s", job.id, job.model, error)
-            encoded = encode_reply(Failure.of(blame(ValueError(f"the result {error}"))), job.encoding)
+            failure = Failure.of(ModelError(f"the result {error}".encode(errors="replace").decode()))
+            encoded = encode_reply(failure, job.encoding)
         return Settlement(delivery, encoded, kept_ms(job, reply))
 
 

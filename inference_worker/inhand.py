@@ -61,7 +61,15 @@ class InHand:
     def has_suspect(self) -> bool:
         """Return whether a redelivered job is in hand; another one must not be, then."""
         with self._changed:
-            return any(job.delivery.suspect for job in self._jobs.values())
+            return self._has_suspect()
+
+    def _has_suspect(self) -> bool:
+        return any(job.delivery.suspect for job in self._jobs.values())
+
+    def wait_for_suspect(self, timeout_s: float) -> None:
+        """Wait until no redelivered job is in hand."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._has_suspect() or self._closed, timeout_s)
 
     def entry_ids(self) -> set[str]:
         """Return the entries in hand."""

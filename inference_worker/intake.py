@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 BLOCK_MS = 500
 """How long a read waits for an entry: also the longest until released entries are looked for."""
 
-SUSPECT_BLOCK_MS = 10
-"""The same while suspects wait their turn, which is when the one in hand is done."""
+SUSPECT_WAIT_S = 0.02
+"""The longest pause between two reads while suspects wait their turn, which is when the one in hand is done."""
 
 FULL_WAIT_S = 0.1
 """How long a full lane keeps the reader from looking at the other one again."""
@@ -62,6 +62,7 @@ class Intake:
         self._unsure = True
         self._more_suspects = False
         self._claim_at = 0.0
+        self._claim_every_s = min(BLOCK_MS, consumer.limits.lease_ms / 8) / 1000
 
     def stop(self) -> None:
         """Read no more; a read under way ends within half a second."""
@@ -93,17 +94,19 @@ class Intake:
         full = len(lanes) < len(LANES)
         if lanes:
             count = min(self._batch_size, *(room[lane] for lane in lanes))
-            block_ms = SUSPECT_BLOCK_MS if self._more_suspects else BLOCK_MS
-            # a full lane may have room again any moment, so the other one is only glanced at
-            self._take(self._consumer.read(lanes, count, block_ms=0 if full else block_ms))
-        if full:
+            # a full lane may have room again, or the suspect in hand be done, any moment: then only a glance
+            block_ms = 0 if full or self._more_suspects else BLOCK_MS
+            self._take(self._consumer.read(lanes, count, block_ms=block_ms))
+        if self._more_suspects:
+            self._in_hand.wait_for_suspect(SUSPECT_WAIT_S)
+        elif full:
             self._in_hand.wait_for_room(FULL_WAIT_S)
 
     def _claim(self) -> None:
         suspect_wanted = self._more_suspects and not self._in_hand.has_suspect()
         if time.monotonic() < self._claim_at and not suspect_wanted:
             return
-        self._claim_at = time.monotonic() + BLOCK_MS / 1000
+        self._claim_at = time.monotonic() + self._claim_every_s
         self._more_suspects = False
         for lane in LANES:
             room = min(self._batch_size, self._in_hand.room(lane))

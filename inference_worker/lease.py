@@ -4,6 +4,7 @@ It knows jobs only as `Hold`s, plain data, and needs nothing else of the pipelin
 """
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -43,7 +44,7 @@ class LeaseRenewal:
         self._clock = clock
         self._every_s = lease_s / BEATS_PER_LEASE
         self._stopping = threading.Event()
-        self.beaten_at = time.monotonic()
+        self.beaten_at = -math.inf
         self.stamp = time.monotonic()
 
     def run(self) -> None:

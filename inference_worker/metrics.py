@@ -66,7 +66,7 @@ class WorkerMetrics:
 
 def origin_label(model: str, op: str, ops: tuple[str, ...]) -> str:
     """Return the `model` of the four old names: with the op where a model has several, as text and image differ."""
-    return model if len(ops) == 1 else f"{model}_{op}"
+    return f"{model}_{op}" if op and len(ops) > 1 else model
 
 
 class ModelMetrics:

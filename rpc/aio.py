@@ -64,6 +64,11 @@ class AsyncClient:
         self._after_fork()
         return await self._connection.run(call)
 
+    def _asked(self, model: str, op: str, options: Mapping[str, Any] | None) -> Asked:
+        """Return what is asked, to be answered on this process's channel."""
+        self._after_fork()
+        return Asked(model, op, options or {}, self._channel)
+
     def _after_fork(self) -> None:
         if self._pid != os.getpid():
             self._pid, self._listener = os.getpid(), None
@@ -94,7 +99,8 @@ class AsyncClient:
         try:
             for pause_s in requests.looks():
                 # the job may have been submitted by somebody else, whose channel is told
-                await listener.look_at([name])
+                with contextlib.suppress(Unavailable):
+                    await listener.look_at([name])
                 await asyncio.wait([slot], timeout=min(pause_s, deadline.remaining_s(time.monotonic())))
                 if slot.done() or deadline.passed(time.monotonic()):
                     break
@@ -116,7 +122,7 @@ class AsyncClient:
     ) -> Mapping[str, Any]:
         """Queue a job, wait, and return its result; raise its error."""
         (reply,) = await self._replies(
-            [requests.job(Asked(model, op, options or {}, self._channel), inputs, call)], requests.deadline(call)
+            [requests.job(self._asked(model, op, options), inputs, call)], requests.deadline(call)
         )
         return requests.result_of(reply)
 
@@ -125,7 +131,7 @@ class AsyncClient:
     ) -> Vector:
         """Return the vector of a text, float32 (d,), of unit norm unless `normalize` is off."""
         requests.check_texts([text])
-        asked = Asked(model, "embed_text", {"normalize": normalize}, self._channel)
+        asked = self._asked(model, "embed_text", {"normalize": normalize})
         job = requests.job(asked, [text], call)
         (reply,) = await self._replies([job], requests.deadline(call))
         return requests.vector_of(reply)
@@ -144,7 +150,7 @@ class AsyncClient:
         If some texts failed, raises `PartialFailure`, or with `on_error="nan"` leaves NaN rows.
         """
         requests.check_texts(texts)
-        asked = Asked(model, "embed_text", {"normalize": normalize}, self._channel)
+        asked = self._asked(model, "embed_text", {"normalize": normalize})
         jobs = requests.list_jobs(asked, texts, call)
         replies = await self._replies(jobs, requests.deadline(call))
         return requests.vectors_of(jobs, replies, on_error=on_error)

@@ -254,7 +254,8 @@ def redrive(prefix: str, model: str, dead_id: str) -> Call[str]:
         keys.result(dead.job_id),
         keys.job(dead.job_id),
     )
-    fields = [part for pair in original.items() for part in pair]
+    # a job typed without an id had its entry's, which the new entry does not have
+    fields = [part for pair in {**original, b"id": dead.job_id}.items() for part in pair]
     (entry,) = yield [script("redrive", names, (dead_id, HOUR_MS + JOB_MARGIN_MS, *fields))]
     if entry is None:
         raise InvalidInput(f"the dead letter of {model} has no {dead_id}")

@@ -83,6 +83,11 @@ class Client:
         self._after_fork()
         return self._connection.run(call)
 
+    def _asked(self, model: str, op: str, options: Mapping[str, Any] | None) -> Asked:
+        """Return what is asked, to be answered on this process's channel."""
+        self._after_fork()
+        return Asked(model, op, options or {}, self._channel)
+
     def _after_fork(self) -> None:
         if self._pid != os.getpid():
             # the parent goes on using the sockets, and its thread does not exist here
@@ -113,7 +118,8 @@ class Client:
             deadline = Deadline.after(timeout_s, now=time.monotonic())
             for pause_s in requests.looks():
                 # the job may have been submitted by somebody else, whose channel is told
-                listener.look_at([name])
+                with contextlib.suppress(Unavailable):
+                    listener.look_at([name])
                 if slot.wait(min(pause_s, deadline.remaining_s(time.monotonic()))) or deadline.passed(time.monotonic()):
                     break
             return requests.result_of(self._await(name, slot, deadline))
@@ -133,9 +139,7 @@ class Client:
         **call: Unpack[CallOptions],
     ) -> Mapping[str, Any]:
         """Queue a job, wait, and return its result; raise its error."""
-        (reply,) = self._replies(
-            [requests.job(Asked(model, op, options or {}, self._channel), inputs, call)], requests.deadline(call)
-        )
+        (reply,) = self._replies([requests.job(self._asked(model, op, options), inputs, call)], requests.deadline(call))
         return requests.result_of(reply)
 
     def embed_text(
@@ -143,7 +147,7 @@ class Client:
     ) -> Vector:
         """Return the vector of a text, float32 (d,), of unit norm unless `normalize` is off."""
         requests.check_texts([text])
-        asked = Asked(model, "embed_text", {"normalize": normalize}, self._channel)
+        asked = self._asked(model, "embed_text", {"normalize": normalize})
         job = requests.job(asked, [text], call)
         (reply,) = self._replies([job], requests.deadline(call))
         return requests.vector_of(reply)
@@ -162,7 +166,7 @@ class Client:
         If some texts failed, raises `PartialFailure`, or with `on_error="nan"` leaves NaN rows.
         """
         requests.check_texts(texts)
-        asked = Asked(model, "embed_text", {"normalize": normalize}, self._channel)
+        asked = self._asked(model, "embed_text", {"normalize": normalize})
         jobs = requests.list_jobs(asked, texts, call)
         replies = self._replies(jobs, requests.deadline(call))
         return requests.vectors_of(jobs, replies, on_error=on_error)

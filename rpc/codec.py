@@ -56,7 +56,7 @@ def unpack(data: bytes) -> Any:
         return msgpack.unpackb(data, object_hook=_read_map, strict_map_key=True)
     except InvalidInput:
         raise
-    except (ValueError, RecursionError, msgpack.UnpackException) as error:
+    except Exception as error:
         raise InvalidInput(f"payload is not msgpack: {str(error) or type(error).__name__}") from error
 
 
@@ -77,7 +77,7 @@ def _read_map(value: dict[str, Any]) -> Any:
 
 def _array(value: dict[str, Any]) -> np.ndarray:
     dtype, shape, data = value["dtype"], value["shape"], value["data"]
-    if dtype not in ARRAY_TYPES:
+    if not isinstance(dtype, str) or dtype not in ARRAY_TYPES:
         raise InvalidInput(f"array of dtype {dtype!r} is none of {', '.join(sorted(ARRAY_TYPES))}")
     if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
         raise InvalidInput(f"array shape {shape!r} is no list of sizes")
@@ -183,8 +183,8 @@ def _read_payload(fields: Mapping[bytes, bytes]) -> tuple[list[Any], dict[str, A
 def _read_json(text: bytes) -> Any:
     try:
         return json.loads(text, object_hook=_read_json_map)
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"json cannot be read: {error}") from error
+    except Exception as error:
+        raise InvalidInput(f"json cannot be read: {str(error) or type(error).__name__}") from error
 
 
 def _read_json_map(value: dict[str, Any]) -> Any:
@@ -215,7 +215,12 @@ def encode_reply(reply: Reply, encoding: Encoding = "msgpack") -> bytes:
         body: dict[str, Any] = {"v": WIRE_VERSION, "ok": True, "result": reply.result, "meta": _fields(reply.meta)}
     else:
         body = {"v": WIRE_VERSION, "ok": False, "error": _fields(reply)}
-    return pack(body) if encoding == "msgpack" else to_json(body).encode()
+    if encoding == "msgpack":
+        return pack(body)
+    try:
+        return to_json(body).encode()
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"cannot be sent as JSON: {error}") from error
 
 
 def decode_reply(data: bytes) -> Reply:
@@ -223,10 +228,12 @@ def decode_reply(data: bytes) -> Reply:
     body = _read_json(data) if data[:1] == b"{" else unpack(data)
     try:
         if body["ok"]:
-            return Success(body["result"], Meta(**body.get("meta", {})))
+            meta = body.get("meta", {})
+            # what a newer worker tells besides is not for this reader
+            return Success(body["result"], Meta(**{name: meta[name] for name in _NAMES[Meta] if name in meta}))
         error = body["error"]
         return Failure(error["code"], error["message"], error["retryable"])
-    except (KeyError, TypeError, IndexError) as error:
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise InvalidInput(f"reply lacks {error}") from error
 
 

@@ -64,7 +64,7 @@ class Meta:
     Attributes:
         attempts: times the job was handed to a worker, this one included.
         batch: units in the largest forward pass any of its units was part of.
-        queued_ms: from submission to the start of `prepare`, by the server's clock.
+        queued_ms: from submission until a worker read it, by the server's clock.
         prepare_ms: time inside the model's `prepare`, summed over the inputs.
         infer_ms: time inside the forward passes its units were part of.
     """

@@ -1,5 +1,6 @@
 """What the named calls ask for and how their answers are put together. No I/O: both clients share it."""
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -63,9 +64,13 @@ class Asked:
 
 def job(asked: Asked, inputs: Sequence[Any], call: CallOptions) -> Job:
     """Return the job of one call; raise `InvalidInput` or `UnknownModel` on what could not travel."""
-    timeout_s = call.get("timeout_s", DEFAULT_TIMEOUT_S)
-    if timeout_s <= 0:
-        raise InvalidInput(f"timeout_s {timeout_s} is not above 0")
+    timeout_s, keep_s = call.get("timeout_s", DEFAULT_TIMEOUT_S), call.get("keep_s", HOUR_MS / 1000)
+    if not 0 < timeout_s < math.inf:
+        raise InvalidInput(f"timeout_s {timeout_s} is no number of seconds above 0")
+    if not 0 <= keep_s < math.inf:
+        raise InvalidInput(f"keep_s {keep_s} is no number of seconds")
+    if asked.reply and not keep_s:
+        raise InvalidInput("keep_s 0 keeps no result, so there is none to wait for: use submit")
     if not inputs or isinstance(inputs, str | bytes):
         raise InvalidInput("inputs is no list of at least one input")
     return Job(
@@ -76,7 +81,7 @@ def job(asked: Asked, inputs: Sequence[Any], call: CallOptions) -> Job:
         id=call.get("job_id") or new_job_id(),
         lane=check_lane(call.get("lane", LANES[0])),
         ttl_ms=max(1, int(timeout_s * 1000)),
-        keep_ms=int(call.get("keep_s", HOUR_MS / 1000) * 1000),
+        keep_ms=int(keep_s * 1000),
         reply=asked.reply,
     )
 

@@ -6,6 +6,7 @@
 local now = redis.call('TIME')
 local ms = now[1] * 1000 + math.floor(now[2] / 1000)
 redis.call('ZADD', KEYS[1], ms + ARGV[3], ARGV[2])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ms - 60000)
 local answer = {ms}
 for i = 5, #ARGV do
   local key = 3 * (i - 4) - 1
