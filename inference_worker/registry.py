@@ -4,9 +4,9 @@ import importlib
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from inference_worker.models.base import Model, Runtime
-from rpc.errors import UnknownModel
 from rpc.keys import check_model
 
 log = logging.getLogger(__name__)
@@ -32,30 +32,26 @@ def build(spec: str, runtime: Runtime) -> Model:
     """
     name, _, source = spec.partition("=")
     path = ENCODER if source else MODELS.get(spec, spec)
-    module, _, attribute = path.partition(":")
-    if not attribute:
-        raise RegistryError(f"--models {spec}: neither one of {', '.join(MODELS)}, nor name=source, nor module:Class")
     try:
-        kind = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise RegistryError(f"--models {spec}: {error}") from error
-    if not (isinstance(kind, type) and issubclass(kind, Model)):
-        raise RegistryError(f"--models {spec}: {path} is no subclass of inference_worker.models.base.Model")
-    chosen = Runtime(runtime.device, source, runtime.max_text_chars) if source else runtime
-    model = kind(chosen)
-    if source:
-        model.name = name
-    return _checked(model, spec)
-
-
-def _checked(model: Model, spec: str) -> Model:
-    try:
+        model = _class(path)(replace(runtime, source=source))
+        if source:
+            model.name = name
         check_model(model.name)
-    except UnknownModel as error:
+    except Exception as error:
         raise RegistryError(f"--models {spec}: {error}") from error
     if not model.ops:
         raise RegistryError(f"--models {spec}: {type(model).__name__} offers no ops")
     return model
+
+
+def _class(path: str) -> type[Model]:
+    module, _, attribute = path.partition(":")
+    if not module or not attribute:
+        raise RegistryError(f"neither one of {', '.join(MODELS)}, nor name=source, nor module:Class")
+    kind = getattr(importlib.import_module(module), attribute)
+    if not (isinstance(kind, type) and issubclass(kind, Model)):
+        raise RegistryError(f"{path} is no subclass of inference_worker.models.base.Model")
+    return kind
 
 
 def build_all(specs: Sequence[str], runtime: Runtime) -> list[Model]:

@@ -62,7 +62,7 @@ def unpack(data: bytes) -> Any:
 
 def _array_map(value: Any) -> Any:
     if isinstance(value, np.ndarray):
-        array = np.ascontiguousarray(value)
+        array = value if value.flags.c_contiguous else value.copy()
         if array.dtype.str not in ARRAY_TYPES:
             raise TypeError(f"an array of {array.dtype} is none of {', '.join(sorted(ARRAY_TYPES))}")
         return {"dtype": array.dtype.str, "shape": list(array.shape), "data": array.data if array.size else b""}

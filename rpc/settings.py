@@ -86,8 +86,9 @@ class RedisSettings(BaseModel):
     @property
     def address(self) -> str:
         """The URL without its password, for people."""
-        parts = urlsplit(self.url.get_secret_value())
+        url = self.url.get_secret_value()
+        parts = urlsplit(url)
         if parts.password is None:
-            return parts.geturl()
+            return url
         host = parts.netloc.rpartition("@")[2]
         return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
