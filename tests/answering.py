@@ -64,7 +64,7 @@ class Answering:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            deliveries = self._consumer.read(LANES, 64, block_ms=50)
+            deliveries = self._consumer.read(LANES, 64, block_ms=10)
             if deliveries:
                 self._consumer.settle([echo(delivery) for delivery in deliveries])
 
