@@ -20,6 +20,9 @@ from tests.callers import Callers
 from tests.servers import KINDS, Kind, Server, binary
 from tests.workers import WorkerProcess
 
+ON_VALKEY = pytest.mark.parametrize("server", ["valkey"], indirect=True)
+"""For tests of what no server can make a difference to."""
+
 
 def pytest_configure() -> None:
     """Let SIGTERM end the tests as ctrl-C does, so that no server or worker outlives them."""
