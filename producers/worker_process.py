@@ -1,6 +1,7 @@
 """A worker as a child process, for the demo and the benchmarks: started, waited for, stopped, killed."""
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -96,6 +97,14 @@ class WorkerProcess:
             return self._process.wait(within_s)
         except subprocess.TimeoutExpired:
             return self.kill()
+
+    def freeze(self) -> None:
+        """Let it do nothing until it is thawed or killed."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._process.send_signal(signal.SIGCONT)
 
     def kill(self) -> int:
         """End it at once, as a crash would; return its exit status."""

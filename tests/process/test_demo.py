@@ -95,6 +95,7 @@ def test_demo(tmp_path: Path) -> None:
         assert answer in lines[asked + 1]
     assert re.search(r"all at once .* texts/s .* passes of \d+\.\d texts", output)
     assert output.count("input 1 is invalid_input") == 2
+    assert re.search(r"killed with [1-9]\d* jobs in its hands, [1-9]\d* answered before", output)
     assert re.search(r"48 of 48 answered; [1-9]\d* of them handed out a second time", output)
     assert re.search(r"payload +\(\d+ bytes of msgpack\)", output)
     assert '{"v": 1, "ok": true, "result": {"vectors": [[' in output
