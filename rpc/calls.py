@@ -200,7 +200,7 @@ def _seen(entry: Sequence[Any], holder: Sequence[Any] | None, now_ms: int) -> di
 def dead_jobs(prefix: str, model: str, *, dead_id: str | None = None, count: int = 100) -> Call[list[Dead]]:
     """Return the newest jobs of the dead letter first, or the one of that id."""
     key = Keys(prefix, keyspace.check_model(model)).dead
-    newest, oldest = (dead_id, dead_id) if dead_id else ("+", "-")
+    newest, oldest = (keyspace.check_entry_id(dead_id),) * 2 if dead_id else ("+", "-")
     (entries,) = yield [("XREVRANGE", key, newest, oldest, "COUNT", count)]
     return [_dead(entry) for entry in entries]
 
@@ -229,10 +229,16 @@ def _raw(entry: Sequence[Any]) -> dict[bytes, bytes]:
 
 def dead_payload(prefix: str, model: str, dead_id: str) -> Call[Any]:
     """Return the payload of a dead job, or a sentence saying why it cannot be shown."""
-    (entries,) = yield [("XRANGE", Keys(prefix, model).dead, dead_id, dead_id)]
+    return payload_of(_original(_raw((yield from _dead_entry(prefix, model, dead_id)))))
+
+
+def _dead_entry(prefix: str, model: str, dead_id: str) -> Call[Sequence[Any]]:
+    key = Keys(prefix, keyspace.check_model(model)).dead
+    (entries,) = yield [("XRANGE", key, keyspace.check_entry_id(dead_id), dead_id)]
     if not entries:
         raise InvalidInput(f"the dead letter of {model} has no {dead_id}")
-    return payload_of(_original(_raw(entries[0])))
+    entry: Sequence[Any] = entries[0]
+    return entry
 
 
 def _original(fields: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
@@ -241,11 +247,9 @@ def _original(fields: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
 
 def redrive(prefix: str, model: str, dead_id: str) -> Call[str]:
     """Queue a dead job again with a fresh count of deliveries; return its job id."""
-    keys = Keys(prefix, keyspace.check_model(model))
-    (entries,) = yield [("XRANGE", keys.dead, dead_id, dead_id)]
-    if not entries:
-        raise InvalidInput(f"the dead letter of {model} has no {dead_id}")
-    dead, original = _dead(entries[0]), _original(_raw(entries[0]))
+    keys = Keys(prefix, model)
+    found = yield from _dead_entry(prefix, model, dead_id)
+    dead, original = _dead(found), _original(_raw(found))
     if not dead.whole or not dead.job_id:
         raise InvalidInput(f"{dead_id} cannot be queued again: its payload of {dead.payload_bytes} bytes was not kept")
     names = (
@@ -265,6 +269,8 @@ def redrive(prefix: str, model: str, dead_id: str) -> Call[str]:
 def purge(prefix: str, model: str, dead_ids: Sequence[str]) -> Call[int]:
     """Drop dead jobs for good, all of them if none is named; return how many went."""
     key = Keys(prefix, keyspace.check_model(model)).dead
-    (gone,) = yield [("XDEL", key, *dead_ids) if dead_ids else ("XTRIM", key, "MAXLEN", 0)]
+    (gone,) = yield [
+        ("XDEL", key, *map(keyspace.check_entry_id, dead_ids)) if dead_ids else ("XTRIM", key, "MAXLEN", 0)
+    ]
     count: int = gone
     return count

@@ -21,6 +21,7 @@ RELEASED = "~free"
 """The consumer that holds entries a draining worker gave back; any worker may claim them at once."""
 
 _MODEL = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+_ENTRY_ID = re.compile(r"\d{1,19}-\d{1,19}")
 _JOB_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 
 
@@ -40,6 +41,13 @@ def check_job_id(job_id: str) -> str:
     if not _JOB_ID.fullmatch(_text(job_id)):
         raise InvalidInput(f"job id {job_id!r} is not 1 to 128 of the characters A-Z a-z 0-9 _ . : -")
     return job_id
+
+
+def check_entry_id(entry_id: str) -> str:
+    """Return the id of a stream entry, or raise `InvalidInput` if it is none."""
+    if not _ENTRY_ID.fullmatch(_text(entry_id)):
+        raise InvalidInput(f"{entry_id!r} is no id of a stream entry, such as 1700000000000-0")
+    return entry_id
 
 
 def check_lane(lane: str) -> Lane:
