@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from producers.place import place_of
-from producers.tables import SECOND_MS, console, duration, print_json, print_table, progress
-from rpc import Client, InvalidInput, RpcError
+from producers.tables import SECOND_MS, console, duration, print_json, print_lines, print_table, progress
+from rpc import Client, InvalidInput
 from rpc.calls import dead_jobs, dead_payload, purge, redrive
 from rpc.codec import to_json
 from rpc.messages import Dead
@@ -82,18 +82,17 @@ def retry_dead(context: typer.Context, model: Model, ids: Ids = None, *, everyth
     """Queue dead jobs again, with a fresh count of deliveries."""
     _check_choice(ids, everything=everything)
     settings = place_of(context).settings()
-    failures = 0
+    said, complaints = [], []
     with Client(settings=settings) as client, progress() as bar:
         named = ids or [job.dead_id for job in client.ask(dead_jobs(settings.prefix, model, count=EVERYTHING))]
         for dead_id in bar.track(named, description=f"queueing jobs of {model}"):
             try:
-                job_id = client.ask(redrive(settings.prefix, model, dead_id))
+                said.append(f"{dead_id} queued again as job {client.ask(redrive(settings.prefix, model, dead_id))}")
             except InvalidInput as error:
-                failures += 1
-                _complain(error)
-            else:
-                console().print(f"{dead_id} queued again as job {job_id}", markup=False)
-    if failures:
+                complaints.append(f"penstock: {error.code}: {error}")
+    print_lines(said)
+    print_lines(complaints, stderr=True)
+    if complaints:
         raise typer.Exit(1)
 
 
@@ -120,7 +119,3 @@ def purge_dead(
 def _check_choice(ids: Sequence[str] | None, *, everything: bool) -> None:
     if bool(ids) == everything:
         raise typer.BadParameter("name the ids of dead jobs, or give --all")
-
-
-def _complain(error: RpcError) -> None:
-    console(stderr=True).print(f"penstock: {error.code}: {error}", markup=False, soft_wrap=True)

@@ -1,12 +1,13 @@
 """What `embed-text` does: texts in, vectors out, a chunk at a time."""
 
+import itertools
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from producers.tables import console, print_json, progress, shortened
+from producers.tables import print_json, print_lines, progress, shortened
 from rpc import Client, PartialFailure
 from rpc.errors import RpcError
 from rpc.requests import CallOptions, Vector
@@ -61,14 +62,16 @@ def show_vectors(
     client: Client, model: str, texts: Sequence[str], *, normalize: bool, call: CallOptions, as_json: bool
 ) -> int:
     """Print the vectors of texts; return how many texts failed."""
-    failures, number = 0, 0
-    with progress(shown=len(texts) > 1) as bar:
+    failures = 0
+    numbers = itertools.count(1)
+    with progress() as bar:
         task = bar.add_task(f"embedding with {model}", total=len(texts))
         for chunk in answers(client, model, texts, normalize=normalize, call=call):
+            bar.stop()
             for answer in chunk:
-                number += 1
                 failures += answer.error is not None
-                _show(answer, number, as_json=as_json)
+                _show(answer, next(numbers), as_json=as_json)
+            bar.start()
             bar.advance(task, len(chunk))
     return failures
 
@@ -79,7 +82,6 @@ def _show(answer: Answer, number: int, *, as_json: bool) -> None:
     elif answer.vector is not None:
         first = "".join(f"{number:7.4f}, " for number in answer.vector[:NUMBERS_SHOWN])
         line = f"{len(answer.vector)} numbers  [{first}…]  {shortened(answer.text, TEXT_SHOWN)}"
-        console().print(line, markup=False, soft_wrap=True)
+        print_lines([line])
     elif answer.error is not None:
-        line = f"penstock: {answer.error.code}: text {number}: {answer.error}"
-        console(stderr=True).print(line, markup=False, soft_wrap=True)
+        print_lines([f"penstock: {answer.error.code}: text {number}: {answer.error}"], stderr=True)

@@ -11,15 +11,21 @@ ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def ended_in_order() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP leave the block as ctrl-C does: by an exception, through every `finally`."""
+    """Let SIGTERM and SIGHUP leave the block as ctrl-C does, through every `finally`, and end with the usual status."""
+    came: list[int] = []
 
     def leave(number: int, frame: FrameType | None) -> None:
         del frame
-        raise SystemExit(128 + number)
+        came.append(number)
+        # not an exception of its own: an event loop knows how to end on this one
+        signal.raise_signal(signal.SIGINT)
 
-    former = {number: signal.signal(number, leave) for number in ENDINGS}
+    handlers = {signal.SIGINT: signal.default_int_handler, **dict.fromkeys(ENDINGS, leave)}
+    former = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
+    except KeyboardInterrupt:
+        raise SystemExit(128 + (came[0] if came else signal.SIGINT)) from None
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)

@@ -14,6 +14,8 @@ from rpc.settings import RedisSettings
 
 PAYLOAD_SHOWN = 60
 
+MEGABYTE = 1_000_000
+
 
 def states(client: Client, prefix: str, models: Sequence[str]) -> list[ModelState]:
     """Return the state of the models named, of all ever served if none is."""
@@ -32,8 +34,7 @@ def show_status(settings: RedisSettings, models: Sequence[str], *, as_json: bool
         console().print(f"no model was ever served at {settings.address} under the prefix {settings.prefix}")
         return
     print_table("models", ("model", "lane", "waiting#", "running#", "oldest#", "workers#", "dead#"), lane_rows(found))
-    columns = ("model", "worker", "state", "device", "dimension#", "ops", "version", "up#", "health port")
-    print_table("live workers", columns, worker_rows(found, time.time()))
+    print_table("live workers", ("model", "worker", "says"), worker_rows(found, time.time()))
 
 
 def lane_rows(found: Iterable[ModelState]) -> Iterator[Sequence[object]]:
@@ -48,21 +49,20 @@ def lane_rows(found: Iterable[ModelState]) -> Iterator[Sequence[object]]:
 
 
 def worker_rows(found: Iterable[ModelState], now: float) -> Iterator[Sequence[object]]:
-    """Yield a row for each live worker of each model."""
+    """Yield a row for each live worker of each model, with whatever it says of itself."""
     for state in found:
         for name, told in sorted(state.workers.items()):
-            yield (
-                state.model,
-                name,
-                *(told.get(field, "") for field in ("state", "device", "dimension", "ops", "version")),
-                _up(told, now),
-                told.get("health", ""),
-            )
+            yield (state.model, name, ", ".join(_said(told, now)))
 
 
-def _up(told: Mapping[str, str], now: float) -> str:
-    started = told.get("started", "")
-    return duration((now - int(started)) * SECOND_MS) if started.isdigit() else ""
+def _said(told: Mapping[str, str], now: float) -> Iterator[str]:
+    for name, value in told.items():
+        if name == "started" and value.isdigit():
+            yield f"up {duration((now - int(value)) * SECOND_MS)}"
+        elif name == "bytes" and value.isdigit():
+            yield f"{int(value) / MEGABYTE:.0f} MB"
+        else:
+            yield f"{name} {value}"
 
 
 def show_jobs(settings: RedisSettings, model: str, lane: Lane, count: int, *, as_json: bool) -> None:

@@ -29,22 +29,39 @@ def print_json(value: Any) -> None:
     sys.stdout.write(to_json(value) + "\n")
 
 
+def print_lines(lines: Iterable[str], *, stderr: bool = False) -> None:
+    """Print lines as they are: what comes off the wire is no markup."""
+    screen = console(stderr=stderr)
+    for line in lines:
+        screen.print(line, markup=False, soft_wrap=True)
+
+
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print rows under column names; a name that ends in `#` is of a column of numbers."""
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for name in columns:
         table.add_column(name.rstrip("#"), justify="right" if name.endswith("#") else "left", overflow="fold")
     for row in rows:
-        # as Text, because what comes off the wire is no markup
         table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
     console().print(table)
 
 
-def progress(*, shown: bool = True) -> Progress:
-    """Return progress bars on standard error that go away when done; there are none where nobody watches."""
+def progress() -> Progress:
+    """Return progress bars on standard error that go away when done; there are none where nobody watches.
+
+    Nothing may be printed while they are shown: a terminal shows both streams, and the cursor is the bars'.
+    """
     screen = console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=screen, transient=True, disable=not (shown and screen.is_terminal))
+    # what is printed elsewhere must never be redirected to where the bars are: it may be on its way to a file
+    return Progress(
+        *columns,
+        console=screen,
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+        disable=not screen.is_terminal,
+    )
 
 
 def duration(milliseconds: float) -> str:

@@ -1,9 +1,12 @@
 """The command line, run as users run it: processes with arguments, exit statuses, and what they print."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +169,41 @@ def test_embed_text_tells_failures(start_worker: StartWorker, redis_settings: Re
     assert ended.returncode == 1
     assert ended.stdout.count("384 numbers") == 1
     assert ended.stderr == "penstock: invalid_input: text 2: the text is empty\n"
+
+
+@pytest.mark.server
+@pytest.mark.minilm
+@on_valkey
+def test_progress_keeps_to_the_terminal(start_worker: StartWorker, redis_settings: RedisSettings) -> None:
+    """Who watches sees a bar on standard error; what goes into a pipe meanwhile is the vectors, all of them, alone."""
+    start_worker("minilm")
+    screen, terminal = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "producers", "embed-text", "--json", "-"],
+        cwd=ROOT,
+        env=environment(redis_settings, {"TERM": "xterm"}),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=terminal,
+        text=True,
+    )
+    os.close(terminal)
+    with ThreadPoolExecutor(1) as thread, process:
+        shown = thread.submit(_read_all, screen)
+        output, _ = process.communicate("\n".join(["text"] * 100), timeout=RUN_S)
+        assert process.returncode == 0
+        assert "embedding with minilm" in shown.result(RUN_S)
+    os.close(screen)
+    assert [len(json.loads(line)["vector"]) for line in output.splitlines()] == [384] * 100
+
+
+def _read_all(descriptor: int) -> str:
+    found = b""
+    # a terminal nobody writes to any more is an error, not an end
+    with suppress(OSError):
+        while chunk := os.read(descriptor, 4096):
+            found += chunk
+    return found.decode()
 
 
 @pytest.mark.server
