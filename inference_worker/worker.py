@@ -1,5 +1,6 @@
 """The life of a worker: loading, ready, draining, stopped. One owner of the state, and of the order of the end."""
 
+import contextlib
 import enum
 import logging
 import os
@@ -26,6 +27,10 @@ from rpc.errors import RpcError
 from rpc.settings import RedisSettings
 
 log = logging.getLogger(__name__)
+
+
+SIGNALS_HEARD_S = 0.2
+"""The longest until a signal is heard."""
 
 
 class State(enum.Enum):
@@ -80,12 +85,19 @@ class Worker:
         prepare_pool = ThreadPoolExecutor(self._settings.prepare_threads, "prepare")
         pipelines = [Pipeline(model, self._surroundings(prepare_pool)) for model in self._models]
         self._start(pipelines)
-        self._failure = self._ends.get()
+        self._failure = self._end()
         if self._failure is None:
             self._drain(pipelines)
         prepare_pool.shutdown(wait=False, cancel_futures=True)
         self._state = State.STOPPED
         return 0 if self._failure is None else 1
+
+    def _end(self) -> str | None:
+        """Wait for what ends the worker, and return it."""
+        while True:
+            # a signal that the system hands to another thread is heard only when this one runs again
+            with contextlib.suppress(queue.Empty):
+                return self._ends.get(timeout=SIGNALS_HEARD_S)
 
     def _surroundings(self, prepare_pool: ThreadPoolExecutor) -> Surroundings:
         return Surroundings(
