@@ -7,9 +7,9 @@ from inference_worker.batching import Batch
 from inference_worker.job import JobInHand
 from inference_worker.metrics import LaneCollector, WorkerMetrics, origin_label
 from inference_worker.models.base import Unit
-from rpc.calls import LaneState, ModelState
 from rpc.codec import Malformed
 from rpc.consumer import Delivery
+from rpc.inspection import LaneState, ModelState
 from tests.unit.inference_worker.samples import delivery, in_hand
 
 TWO_OPS = ("embed_image", "embed_text")

@@ -10,10 +10,10 @@ from rpc.errors import InvalidInput
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [
-        (b"bytes", "the input is a bytes, not a text"),
-        (None, "the input is a NoneType, not a text"),
-        (3, "the input is a int, not a text"),
-        (["a"], "the input is a list, not a text"),
+        (b"bytes", "the input is of type bytes, not a text"),
+        (None, "the input is of type NoneType, not a text"),
+        (3, "the input is of type int, not a text"),
+        (["a"], "the input is of type list, not a text"),
         ("", "the text is empty"),
         (" \n\t", "the text is empty"),
         ("abcdef", "the text has 6 characters, over the limit of 5"),
