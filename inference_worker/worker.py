@@ -21,9 +21,9 @@ from inference_worker.models.base import Model
 from inference_worker.pipeline import Pipeline, Surroundings
 from inference_worker.registry import load
 from inference_worker.settings import WorkerSettings
-from rpc.calls import ModelState, model_state
 from rpc.connection import BlockingConnection
 from rpc.errors import RpcError
+from rpc.inspection import ModelState, model_state
 from rpc.settings import RedisSettings
 
 log = logging.getLogger(__name__)
@@ -73,15 +73,18 @@ class Worker:
         return f"<Worker {self.name} {self._state.value}>"
 
     def stop(self) -> None:
-        """Ask the worker to drain and stop; `run` returns when it has. Safe in a signal handler."""
+        """Ask the worker to drain and stop; `run` returns when it has. To be called in a signal handler.
+
+        A worker that is still loading holds no jobs and ends at once.
+        """
+        if self._state is State.LOADING:
+            raise SystemExit(0)
         self._ends.put(None)
 
     def run(self) -> int:
         """Load, serve and drain; return the exit status: 0 after a stop, 1 after a stage died."""
         for model in self._models:
             load(model)
-            if not self._ends.empty():
-                return 0
         prepare_pool = ThreadPoolExecutor(self._settings.prepare_threads, "prepare")
         pipelines = [Pipeline(model, self._surroundings(prepare_pool)) for model in self._models]
         self._start(pipelines)

@@ -10,7 +10,7 @@ from producers.load import Call, Level, measure
 from producers.tables import print_json, print_table, progress
 from producers.texts import mixed_texts
 from rpc import AsyncClient, InvalidInput, Unavailable
-from rpc.calls import model_state
+from rpc.inspection import model_state
 from rpc.settings import RedisSettings
 
 ECHOED = b"x" * 200

@@ -10,8 +10,8 @@ import typer
 from producers.place import place_of
 from producers.tables import SECOND_MS, console, duration, print_json, print_lines, print_table, progress
 from rpc import Client, InvalidInput
-from rpc.calls import dead_jobs, dead_payload, purge, redrive
 from rpc.codec import to_json
+from rpc.inspection import dead_jobs, dead_payload, purge, redrive
 from rpc.messages import Dead
 
 app = typer.Typer(no_args_is_help=True, help="Look at, queue again or drop the jobs that were given up on.")

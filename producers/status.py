@@ -7,8 +7,8 @@ from typing import Any
 
 from producers.tables import SECOND_MS, console, duration, print_json, print_table, shortened
 from rpc import Client
-from rpc.calls import ModelState, known_models, model_state, peek
 from rpc.codec import to_json
+from rpc.inspection import ModelState, known_models, model_state, peek
 from rpc.keys import Lane
 from rpc.settings import RedisSettings
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from producers.signals import deaf_children
 from producers.worker import COMMAND
 from rpc import Client, RpcError, Unavailable
-from rpc.calls import model_state
+from rpc.inspection import model_state
 from rpc.settings import RedisSettings
 
 FOREIGN = ("PENSTOCK_", "REDIS_URL", "BATCH_")

@@ -42,7 +42,7 @@ def complaint(error: ValidationError, origin: Mapping[str, str]) -> SettingError
     name = str(first["loc"][0]) if first["loc"] else "settings"
     value = first.get("input")
     shown = "" if name == "url" else f"={value!r}"
-    return SettingError(f"{origin.get(name, name)}{shown}: {first['msg']}")
+    return SettingError(f"{origin.get(name, name)}{shown}: {first['msg'].removeprefix('Value error, ')}")
 
 
 def _redis_url(url: Any) -> Any:

@@ -20,7 +20,7 @@ class Embedded(NamedTuple):
 def checked_text(given: Any, *, max_chars: int) -> str:
     """Return the text, or raise `InvalidInput` if it is none, empty, or longer than `max_chars`."""
     if not isinstance(given, str):
-        raise InvalidInput(f"the input is a {type(given).__name__}, not a text")
+        raise InvalidInput(f"the input is of type {type(given).__name__}, not a text")
     if not given.strip():
         raise InvalidInput("the text is empty")
     if len(given) > max_chars:

@@ -9,7 +9,8 @@ from producers.demo.narration import Narrator, expect
 from producers.demo.stage import LEASE_S, MODEL, Stage
 from producers.texts import mixed_texts
 from producers.worker_process import Announced, WorkerProcess
-from rpc.calls import fetch, peek
+from rpc.calls import fetch
+from rpc.inspection import peek
 from rpc.messages import Success
 
 JOBS = 48

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from redis import Redis
 
-from rpc import Client, InvalidInput, ModelError, RedisSettings, RpcError, UnknownModel, calls
+from rpc import Client, InvalidInput, ModelError, RedisSettings, RpcError, UnknownModel, inspection
 from rpc.codec import decode_reply
 from rpc.keys import Keys
 from rpc.messages import Failure
@@ -48,7 +48,7 @@ class Serving:
 
     def in_lanes(self, model: str) -> int:
         """Return how many jobs of a model wait or run."""
-        state = self.client.ask(calls.model_state(self.settings.prefix, model))
+        state = self.client.ask(inspection.model_state(self.settings.prefix, model))
         return sum(lane.waiting + lane.running for lane in state.lanes)
 
     def call(self, model: str, op: str, *inputs: Any, **options: Any) -> Any:
@@ -77,7 +77,7 @@ def serving(shared: Serving) -> Iterator[Serving]:
     assert shared.worker.running, shared.worker.log
     assert shared.call("echo", "echo", "still there") == {"outputs": ["still there"]}
     prefix = shared.settings.prefix
-    models = shared.client.ask(calls.known_models(prefix))
+    models = shared.client.ask(inspection.known_models(prefix))
     eventually(lambda: sum(shared.in_lanes(model) for model in models) == 0, what="every lane empty")
 
 
@@ -158,13 +158,13 @@ def test_json_that_can_be_read_and_hardly_answered_is_answered(serving: Serving,
 def test_an_entry_that_is_no_job_goes_to_the_dead_letter(serving: Serving, fields: dict[Any, Any]) -> None:
     """Garbage nobody can be told of is kept for the operator with the reason, and its neighbour is answered."""
     prefix = serving.settings.prefix
-    before = len(serving.client.ask(calls.dead_jobs(prefix, "echo")))
+    before = len(serving.client.ask(inspection.dead_jobs(prefix, "echo")))
 
     serving.add("echo", fields)
     neighbour = serving.call("echo", "echo", "beside")
-    eventually(lambda: len(serving.client.ask(calls.dead_jobs(prefix, "echo"))) > before)
+    eventually(lambda: len(serving.client.ask(inspection.dead_jobs(prefix, "echo"))) > before)
 
-    newest, *_ = serving.client.ask(calls.dead_jobs(prefix, "echo"))
+    newest, *_ = serving.client.ask(inspection.dead_jobs(prefix, "echo"))
     assert (newest.code, neighbour) == ("invalid_input", {"outputs": ["beside"]})
 
 
@@ -186,7 +186,7 @@ def test_a_wrong_type_fails_its_input_alone(serving: Serving) -> None:
 
 def test_a_job_of_one_wrong_input_is_told_its_error(serving: Serving) -> None:
     """The error of the only input is the error of the job."""
-    with pytest.raises(InvalidInput, match="the input is a int, not a text"):
+    with pytest.raises(InvalidInput, match="the input is of type int, not a text"):
         serving.call("upper", "upper", 3)
 
 

@@ -9,7 +9,7 @@ import pytest
 from redis import Redis
 from redis.client import PubSub
 
-from rpc import Client, calls
+from rpc import Client, inspection
 from rpc.codec import Malformed, decode_reply
 from rpc.connection import NoGroup
 from rpc.consumer import REPLY_BYTES_TOLD, Consumer, Delivery, Hold, Limits
@@ -349,7 +349,7 @@ def test_a_buried_job_is_answered_and_kept_for_the_operator(client: Client, raw:
 
     moved = w1.bury(delivery, DEAD)
 
-    (dead,) = client.ask(calls.dead_jobs(w1.keys.prefix, "m"))
+    (dead,) = client.ask(inspection.dead_jobs(w1.keys.prefix, "m"))
     assert (moved, stored(raw, w1, "j0"), raw.xlen(w1.keys.stream("interactive"))) == (True, DEAD, 0)
     assert (dead.job_id, dead.op, dead.lane, dead.code) == ("j0", "op", "interactive", "dead_lettered")
     assert (dead.reason, dead.deliveries, dead.consumer, dead.whole) == ("given up", 1, "w1", True)
@@ -421,9 +421,9 @@ def test_a_worker_is_announced_to_callers_operators_and_scripts(client: Client, 
     w1.announce({"device": "cpu", "ops": "op"})
     w1.beat([])
 
-    state = client.ask(calls.model_state(w1.keys.prefix, "m"))
+    state = client.ask(inspection.model_state(w1.keys.prefix, "m"))
 
-    assert (state.workers, client.ask(calls.known_models(w1.keys.prefix))) == (
+    assert (state.workers, client.ask(inspection.known_models(w1.keys.prefix))) == (
         {"w1": {"device": "cpu", "ops": "op"}},
         ["m"],
     )
@@ -442,7 +442,7 @@ def test_a_worker_that_leaves_is_gone(client: Client, raw: "Redis", w1: Consumer
 
     consumers = {consumer["name"] for consumer in raw.xinfo_consumers(w1.keys.stream("interactive"), GROUP)}
     assert (consumers, raw.exists(w1.keys.worker("w1"))) == ({RELEASED.encode()}, 0)
-    assert client.ask(calls.model_state(w1.keys.prefix, "m")).workers == {}
+    assert client.ask(inspection.model_state(w1.keys.prefix, "m")).workers == {}
 
 
 def test_a_worker_that_leaves_jobs_behind_does_not_take_them_along(

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from rpc import Client, InvalidInput, UnknownModel, calls
-from rpc.calls import LaneState, ModelState
+from rpc import Client, InvalidInput, UnknownModel, inspection
 from rpc.consumer import DEAD_PAYLOAD_BYTES, Consumer, Delivery
+from rpc.inspection import LaneState, ModelState
 from rpc.messages import Failure
 from tests.answering import Answering, job_of, read_one
 from tests.conftest import MakeConsumer
@@ -33,7 +33,7 @@ def buried(client: Client, consumer: Consumer, *inputs: Any, job_id: str = "j1",
     """Submit a job, let it be given up on, and return its id in the dead letter."""
     client.submit("m", "op", list(inputs or ["a"]), job_id=job_id, **options)
     consumer.bury(read_one(consumer), DEAD)
-    newest, *_ = client.ask(calls.dead_jobs(consumer.keys.prefix, "m"))
+    newest, *_ = client.ask(inspection.dead_jobs(consumer.keys.prefix, "m"))
     return newest.dead_id
 
 
@@ -41,14 +41,14 @@ def test_a_model_nobody_has_served_has_no_state(client: Client, prefix: str) -> 
     """Asking for what is not there is answered with nothing, and makes nothing."""
     lanes = (LaneState("interactive", 0, 0, 0), LaneState("bulk", 0, 0, 0))
 
-    assert client.ask(calls.known_models(prefix)) == []
-    assert ModelState("n", lanes, 0, {}) == client.ask(calls.model_state(prefix, "n"))
+    assert client.ask(inspection.known_models(prefix)) == []
+    assert ModelState("n", lanes, 0, {}) == client.ask(inspection.model_state(prefix, "n"))
 
 
 def test_a_malformed_model_name_is_refused(client: Client, prefix: str) -> None:
     """An operator's typing error is told as one."""
     with pytest.raises(UnknownModel):
-        client.ask(calls.model_state(prefix, "a b"))
+        client.ask(inspection.model_state(prefix, "a b"))
 
 
 def test_what_waits_and_what_runs_is_told_apart(client: Client, consumer: Consumer, prefix: str) -> None:
@@ -58,7 +58,7 @@ def test_what_waits_and_what_runs_is_told_apart(client: Client, consumer: Consum
     client.submit("m", "op", ["bulk"], lane="bulk")
     oldest = read_one(consumer, ["interactive"])
 
-    interactive, bulk = client.ask(calls.model_state(prefix, "m")).lanes
+    interactive, bulk = client.ask(inspection.model_state(prefix, "m")).lanes
 
     assert (interactive.waiting, interactive.running, bulk.waiting, bulk.running) == (2, 1, 1, 0)
     assert 0 <= interactive.oldest_ms <= consumer.server_ms() - oldest.submitted_ms
@@ -69,7 +69,7 @@ def test_only_living_workers_are_told(client: Client, consumer: Consumer, prefix
     consumer.announce({"device": "cpu"})
     raw.zadd(consumer.keys.workers, {"w1": consumer.server_ms() - 1, "w2": consumer.server_ms() + 60_000})
 
-    assert client.ask(calls.model_state(prefix, "m")).workers == {"w2": {}}
+    assert client.ask(inspection.model_state(prefix, "m")).workers == {"w2": {}}
 
 
 def test_an_entry_is_shown_with_its_payload_and_its_holder(client: Client, consumer: Consumer, prefix: str) -> None:
@@ -78,7 +78,7 @@ def test_an_entry_is_shown_with_its_payload_and_its_holder(client: Client, consu
     client.submit("m", "op", ["b"], job_id="waiting")
     read_one(consumer)
 
-    held, waiting = client.ask(calls.peek(prefix, "m", "interactive", 10))
+    held, waiting = client.ask(inspection.peek(prefix, "m", "interactive", 10))
 
     assert (held["id"], held["op"], held["held_by"], held["deliveries"]) == ("held", "op", "w1", 1)
     assert held["payload"] == {"inputs": ["a"], "options": {"x": 1}}
@@ -91,7 +91,7 @@ def test_peeking_changes_nothing_and_shows_no_more_than_asked(client: Client, co
     for number in range(3):
         client.submit("m", "op", [number], job_id=f"j{number}")
 
-    assert [entry["id"] for entry in client.ask(calls.peek(prefix, "m", "interactive", 2))] == ["j0", "j1"]
+    assert [entry["id"] for entry in client.ask(inspection.peek(prefix, "m", "interactive", 2))] == ["j0", "j1"]
     assert read_one(consumer).job_id == "j0"
 
 
@@ -100,7 +100,7 @@ def test_a_large_payload_is_shown_by_its_size(client: Client, consumer: Consumer
     assert consumer.keys.model == "m"
     client.submit("m", "op", ["x" * 5000])
 
-    (entry,) = client.ask(calls.peek(prefix, "m", "interactive", 1))
+    (entry,) = client.ask(inspection.peek(prefix, "m", "interactive", 1))
 
     assert entry["payload"] == f"({entry['payload_bytes']} bytes)"
 
@@ -109,7 +109,7 @@ def test_garbage_can_be_looked_at(client: Client, consumer: Consumer, prefix: st
     """An entry that is no job is shown as what it is."""
     raw.xadd(consumer.keys.stream("interactive"), {b"\xff": b"\xfe", b"payload": b"\xc1"})
 
-    (entry,) = client.ask(calls.peek(prefix, "m", "interactive", 1))
+    (entry,) = client.ask(inspection.peek(prefix, "m", "interactive", 1))
 
     assert (entry["\ufffd"], "not msgpack" in entry["payload"]) == ("\ufffd", True)
 
@@ -118,8 +118,8 @@ def test_a_lane_without_a_group_can_be_looked_at(client: Client, prefix: str) ->
     """Jobs that wait for their first worker are shown, and so is nothing."""
     client.submit("early", "op", ["a"], job_id="j1")
 
-    assert [entry["id"] for entry in client.ask(calls.peek(prefix, "early", "interactive", 5))] == ["j1"]
-    assert client.ask(calls.peek(prefix, "early", "bulk", 5)) == []
+    assert [entry["id"] for entry in client.ask(inspection.peek(prefix, "early", "interactive", 5))] == ["j1"]
+    assert client.ask(inspection.peek(prefix, "early", "bulk", 5)) == []
 
 
 def test_dead_jobs_are_listed_newest_first_or_by_id(client: Client, consumer: Consumer, prefix: str) -> None:
@@ -127,27 +127,27 @@ def test_dead_jobs_are_listed_newest_first_or_by_id(client: Client, consumer: Co
     first = buried(client, consumer, job_id="first")
     second = buried(client, consumer, job_id="second")
 
-    assert [dead.dead_id for dead in client.ask(calls.dead_jobs(prefix, "m"))] == [second, first]
-    assert [dead.job_id for dead in client.ask(calls.dead_jobs(prefix, "m", dead_id=first))] == ["first"]
-    assert len(client.ask(calls.dead_jobs(prefix, "m", count=1))) == 1
+    assert [dead.dead_id for dead in client.ask(inspection.dead_jobs(prefix, "m"))] == [second, first]
+    assert [dead.job_id for dead in client.ask(inspection.dead_jobs(prefix, "m", dead_id=first))] == ["first"]
+    assert len(client.ask(inspection.dead_jobs(prefix, "m", count=1))) == 1
 
 
 def test_the_payload_of_a_dead_job_can_be_seen(client: Client, consumer: Consumer, prefix: str) -> None:
     """What the job asked is kept with the reason it failed for."""
     dead_id = buried(client, consumer, "poison")
 
-    assert client.ask(calls.dead_payload(prefix, "m", dead_id)) == {"inputs": ["poison"], "options": {}}
+    assert client.ask(inspection.dead_payload(prefix, "m", dead_id)) == {"inputs": ["poison"], "options": {}}
 
 
 def test_a_dead_job_queued_again_is_as_new(client: Client, consumer: Consumer, prefix: str) -> None:
     """Its error is gone, its deliveries start from none, and it is answered under its old id."""
     dead_id = buried(client, consumer, "a", lane="bulk")
 
-    job_id = client.ask(calls.redrive(prefix, "m", dead_id))
+    job_id = client.ask(inspection.redrive(prefix, "m", dead_id))
 
     with Answering(consumer):
         assert (job_id, client.result("m", job_id, timeout_s=10.0)) == ("j1", {"outputs": ["a"]})
-    assert client.ask(calls.dead_jobs(prefix, "m")) == []
+    assert client.ask(inspection.dead_jobs(prefix, "m")) == []
 
 
 def test_a_redriven_job_is_what_it_was(client: Client, consumer: Consumer, prefix: str) -> None:
@@ -155,9 +155,9 @@ def test_a_redriven_job_is_what_it_was(client: Client, consumer: Consumer, prefi
     client.submit("m", "op", ["a"], {"x": 1}, job_id="j1", lane="bulk", keep_s=7.0)
     before = read_one(consumer)
     consumer.bury(before, DEAD)
-    (dead,) = client.ask(calls.dead_jobs(prefix, "m"))
+    (dead,) = client.ask(inspection.dead_jobs(prefix, "m"))
 
-    client.ask(calls.redrive(prefix, "m", dead.dead_id))
+    client.ask(inspection.redrive(prefix, "m", dead.dead_id))
     after = read_one(consumer)
 
     assert (job_of(before), after.lane, after.deliveries) == (job_of(after), "bulk", 1)
@@ -169,9 +169,9 @@ def test_a_typed_job_queued_again_is_answered_under_the_id_that_is_told(
     """A job typed without an id has its entry's; whoever queues it again is told where its answer will be."""
     raw.xadd(consumer.keys.stream("interactive"), {"op": "echo", "json": '{"inputs": ["a"]}'})
     consumer.bury(read_one(consumer), DEAD)
-    (dead,) = client.ask(calls.dead_jobs(prefix, "m"))
+    (dead,) = client.ask(inspection.dead_jobs(prefix, "m"))
 
-    job_id = client.ask(calls.redrive(prefix, "m", dead.dead_id))
+    job_id = client.ask(inspection.redrive(prefix, "m", dead.dead_id))
 
     assert job_id == read_one(consumer).job_id
 
@@ -179,19 +179,19 @@ def test_a_typed_job_queued_again_is_answered_under_the_id_that_is_told(
 def test_a_dead_job_is_queued_again_once(client: Client, consumer: Consumer, prefix: str) -> None:
     """Two operators who retry the same job do not make it two."""
     dead_id = buried(client, consumer)
-    client.ask(calls.redrive(prefix, "m", dead_id))
+    client.ask(inspection.redrive(prefix, "m", dead_id))
 
     with pytest.raises(InvalidInput, match=f"the dead letter of m has no {dead_id}"):
-        client.ask(calls.redrive(prefix, "m", dead_id))
+        client.ask(inspection.redrive(prefix, "m", dead_id))
 
 
 def test_a_job_too_large_to_be_kept_cannot_be_queued_again(client: Client, consumer: Consumer, prefix: str) -> None:
     """The dead letter says that it has no copy, and what size it was; it makes no empty job of it."""
     dead_id = buried(client, consumer, "x" * DEAD_PAYLOAD_BYTES)
-    (dead,) = client.ask(calls.dead_jobs(prefix, "m"))
+    (dead,) = client.ask(inspection.dead_jobs(prefix, "m"))
 
     with pytest.raises(InvalidInput, match=f"payload of {dead.payload_bytes} bytes was not kept"):
-        client.ask(calls.redrive(prefix, "m", dead_id))
+        client.ask(inspection.redrive(prefix, "m", dead_id))
 
     assert (dead.whole, dead.payload_bytes > DEAD_PAYLOAD_BYTES) == (False, True)
 
@@ -201,10 +201,10 @@ def test_garbage_cannot_be_queued_again(client: Client, consumer: Consumer, pref
     raw.xadd(consumer.keys.stream("interactive"), {"junk": "1"})
     garbage: Delivery = read_one(consumer)
     consumer.bury(garbage, Failure("invalid_input", "no job"))
-    (dead,) = client.ask(calls.dead_jobs(prefix, "m"))
+    (dead,) = client.ask(inspection.dead_jobs(prefix, "m"))
 
     with pytest.raises(InvalidInput):
-        client.ask(calls.redrive(prefix, "m", dead.dead_id))
+        client.ask(inspection.redrive(prefix, "m", dead.dead_id))
 
 
 def test_dead_jobs_are_dropped_by_id_or_all(client: Client, consumer: Consumer, prefix: str) -> None:
@@ -213,9 +213,9 @@ def test_dead_jobs_are_dropped_by_id_or_all(client: Client, consumer: Consumer, 
     for number in range(3):
         buried(client, consumer, job_id=f"j{number}")
 
-    gone = [client.ask(calls.purge(prefix, "m", which)) for which in ([first], [first], [])]
+    gone = [client.ask(inspection.purge(prefix, "m", which)) for which in ([first], [first], [])]
 
-    assert (gone, client.ask(calls.dead_jobs(prefix, "m"))) == ([1, 0, 3], [])
+    assert (gone, client.ask(inspection.dead_jobs(prefix, "m"))) == ([1, 0, 3], [])
 
 
 @pytest.mark.parametrize("dead_id", ["1-0", "nonsense", "-", "+", "(1-0"])
@@ -226,6 +226,6 @@ def test_an_id_the_dead_letter_has_not_is_a_callers_error(
     buried(client, consumer)
 
     with pytest.raises(InvalidInput):
-        client.ask(calls.redrive(prefix, "m", dead_id))
+        client.ask(inspection.redrive(prefix, "m", dead_id))
     with pytest.raises(InvalidInput):
-        client.ask(calls.dead_payload(prefix, "m", dead_id))
+        client.ask(inspection.dead_payload(prefix, "m", dead_id))

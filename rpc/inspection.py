@@ -1,0 +1,179 @@
+"""What an operator asks and tells Redis: what waits and runs, who serves, and what became of the dead jobs.
+
+Conversations like those of `rpc.calls`; here too nothing knows a connection.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rpc.calls import Call, Tolerant, script
+from rpc.codec import payload_of
+from rpc.errors import InvalidInput
+from rpc.keys import GROUP, LANES, Keys, Lane, check_entry_id, check_lane, check_model, models
+from rpc.messages import HOUR_MS, JOB_MARGIN_MS, Dead
+
+PAYLOAD_BYTES_SHOWN = 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class LaneState:
+    """One lane as an operator sees it: counts of jobs, and the age in ms of the oldest one not yet done."""
+
+    lane: Lane
+    waiting: int
+    running: int
+    oldest_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelState:
+    """One model as an operator sees it; `workers` are the live ones, each with what it says of itself."""
+
+    model: str
+    lanes: tuple[LaneState, ...]
+    dead: int
+    workers: Mapping[str, Mapping[str, str]]
+
+
+def known_models(prefix: str) -> Call[list[str]]:
+    """Return the names of all models ever served, sorted."""
+    (names,) = yield [("SMEMBERS", models(prefix))]
+    return sorted(name.decode() for name in names)
+
+
+def model_state(prefix: str, model: str) -> Call[ModelState]:
+    """Return what waits, runs and serves for one model."""
+    keys = Keys(prefix, check_model(model))
+    commands = Tolerant([("TIME",), ("XLEN", keys.dead), ("ZRANGE", keys.workers, 0, -1, "WITHSCORES")])
+    for lane in LANES:
+        stream = keys.stream(lane)
+        commands += [("XLEN", stream), ("XINFO", "GROUPS", stream), ("XRANGE", stream, "-", "+", "COUNT", 1)]
+    (seconds, micros), dead, scores, *streams = yield commands
+    now_ms = int(seconds) * 1000 + int(micros) // 1000
+    names = [name.decode() for name, until in zip(scores[::2], scores[1::2], strict=True) if float(until) > now_ms]
+    hashes = (yield [("HGETALL", keys.worker(name)) for name in names]) if names else []
+    lanes = tuple(_lane_state(lane, streams[3 * i : 3 * i + 3], now_ms) for i, lane in enumerate(LANES))
+    workers = {name: _text_map(fields) for name, fields in zip(names, hashes, strict=True)}
+    return ModelState(model, lanes, dead, workers)
+
+
+def _lane_state(lane: Lane, replies: Sequence[Any], now_ms: int) -> LaneState:
+    length, groups, first = replies
+    pending = 0
+    if not isinstance(groups, Exception):
+        states = [_text_map(group) for group in groups]
+        pending = sum(int(state["pending"]) for state in states if state["name"] == GROUP)
+    oldest = now_ms - int(first[0][0].split(b"-")[0]) if first else 0
+    return LaneState(lane, waiting=max(0, length - pending), running=pending, oldest_ms=max(0, oldest))
+
+
+def _text_map(flat: Sequence[Any]) -> dict[str, str]:
+    texts = [item.decode() if isinstance(item, bytes) else str(item) for item in flat]
+    return dict(zip(texts[::2], texts[1::2], strict=True))
+
+
+def peek(prefix: str, model: str, lane: Lane, count: int) -> Call[list[dict[str, Any]]]:
+    """Return the first jobs of a lane, each with its age in ms, who holds it, and its payload."""
+    stream = Keys(prefix, check_model(model)).stream(lane)
+    (seconds, micros), entries, pending = yield Tolerant(
+        [("TIME",), ("XRANGE", stream, "-", "+", "COUNT", count), ("XPENDING", stream, GROUP, "-", "+", count)]
+    )
+    now_ms = int(seconds) * 1000 + int(micros) // 1000
+    held = {} if isinstance(pending, Exception) else {item[0]: item for item in pending}
+    return [_seen(entry, held.get(entry[0]), now_ms) for entry in entries]
+
+
+def _seen(entry: Sequence[Any], holder: Sequence[Any] | None, now_ms: int) -> dict[str, Any]:
+    entry_id, flat = entry
+    raw = dict(zip(flat[::2], flat[1::2], strict=True))
+    shown = {name.decode("utf-8", "replace"): value for name, value in raw.items() if name not in {b"payload", b"json"}}
+    size = len(raw.get(b"payload") or raw.get(b"json") or b"")
+    return {
+        "entry": entry_id.decode(),
+        "age_ms": max(0, now_ms - int(entry_id.split(b"-")[0])),
+        **{name: value.decode("utf-8", "replace") for name, value in shown.items()},
+        "held_by": holder[1].decode() if holder else None,
+        "deliveries": holder[3] if holder else 0,
+        "payload_bytes": size,
+        "payload": payload_of(raw) if size <= PAYLOAD_BYTES_SHOWN else f"({size} bytes)",
+    }
+
+
+def dead_jobs(prefix: str, model: str, *, dead_id: str | None = None, count: int = 100) -> Call[list[Dead]]:
+    """Return the newest jobs of the dead letter first, or the one of that id."""
+    key = Keys(prefix, check_model(model)).dead
+    newest, oldest = (check_entry_id(dead_id),) * 2 if dead_id else ("+", "-")
+    (entries,) = yield [("XREVRANGE", key, newest, oldest, "COUNT", count)]
+    return [_dead(entry) for entry in entries]
+
+
+def _dead(entry: Sequence[Any]) -> Dead:
+    fields = _raw(entry)
+    text = {name: value.decode("utf-8", "replace") for name, value in fields.items() if not name.startswith(b"job:")}
+    return Dead(
+        dead_id=entry[0].decode(),
+        job_id=text.get(b"id", ""),
+        op=text.get(b"op", ""),
+        lane=text.get(b"lane", ""),
+        code=text.get(b"code", ""),
+        reason=text.get(b"reason", ""),
+        deliveries=int(text.get(b"deliveries", 0)),
+        consumer=text.get(b"consumer", ""),
+        died_ms=int(entry[0].split(b"-")[0]),
+        payload_bytes=int(text.get(b"bytes", 0)),
+        whole=text.get(b"whole") == "1",
+    )
+
+
+def _raw(entry: Sequence[Any]) -> dict[bytes, bytes]:
+    return dict(zip(entry[1][::2], entry[1][1::2], strict=True))
+
+
+def dead_payload(prefix: str, model: str, dead_id: str) -> Call[Any]:
+    """Return the payload of a dead job, or a sentence saying why it cannot be shown."""
+    return payload_of(_original(_raw((yield from _dead_entry(prefix, model, dead_id)))))
+
+
+def _dead_entry(prefix: str, model: str, dead_id: str) -> Call[Sequence[Any]]:
+    key = Keys(prefix, check_model(model)).dead
+    (entries,) = yield [("XRANGE", key, check_entry_id(dead_id), dead_id)]
+    if not entries:
+        raise InvalidInput(f"the dead letter of {model} has no {dead_id}")
+    entry: Sequence[Any] = entries[0]
+    return entry
+
+
+def _original(fields: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+    return {name.removeprefix(b"job:"): value for name, value in fields.items() if name.startswith(b"job:")}
+
+
+def redrive(prefix: str, model: str, dead_id: str) -> Call[str]:
+    """Queue a dead job again with a fresh count of deliveries; return its job id."""
+    keys = Keys(prefix, model)
+    found = yield from _dead_entry(prefix, model, dead_id)
+    dead, original = _dead(found), _original(_raw(found))
+    if not dead.job_id:
+        raise InvalidInput(f"{dead_id} cannot be queued again: it was no job")
+    if not dead.whole:
+        raise InvalidInput(f"{dead_id} cannot be queued again: its payload of {dead.payload_bytes} bytes was not kept")
+    names = (
+        keys.dead,
+        keys.stream(check_lane(dead.lane)),
+        keys.result(dead.job_id),
+        keys.job(dead.job_id),
+    )
+    # a job typed without an id had its entry's, which the new entry does not have
+    fields = [part for pair in {**original, b"id": dead.job_id}.items() for part in pair]
+    (entry,) = yield [script("redrive", names, (dead_id, HOUR_MS + JOB_MARGIN_MS, *fields))]
+    if entry is None:
+        raise InvalidInput(f"the dead letter of {model} has no {dead_id}")
+    return dead.job_id
+
+
+def purge(prefix: str, model: str, dead_ids: Sequence[str]) -> Call[int]:
+    """Drop dead jobs for good, all of them if none is named; return how many went."""
+    key = Keys(prefix, check_model(model)).dead
+    (gone,) = yield [("XDEL", key, *map(check_entry_id, dead_ids)) if dead_ids else ("XTRIM", key, "MAXLEN", 0)]
+    count: int = gone
+    return count
