@@ -25,7 +25,7 @@ class Upper(Model):
         """Return the text as one unit; refuse what is no text."""
         del op
         if not isinstance(given, str):
-            raise InvalidInput(f"the input is a {type(given).__name__}, not a text")
+            raise InvalidInput(f"the input is of type {type(given).__name__}, not a text")
         return [Unit(given, cost=max(1, len(given)), group=options.get("group"))]
 
     def infer(self, units: Sequence[Unit]) -> Sequence[str]:

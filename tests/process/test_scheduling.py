@@ -1,5 +1,6 @@
 """Which job runs when, and which does not run at all."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 from redis import Redis
 
 from rpc import Cancelled, Client, Expired, QueueFull, RedisSettings
-from rpc.keys import Keys
+from rpc.keys import LANES, Keys
 from tests.callers import Callers
 from tests.conftest import ON_VALKEY, Gates, StartWorker
 from tests.waiting import LONG_S, eventually
@@ -114,6 +115,30 @@ def test_a_cancelled_job_is_not_run(client: Client, start_worker: StartWorker, g
     for name in ("in-hand", "in-lane"):
         with pytest.raises(Cancelled):
             client.result("gate", name, timeout_s=5.0)
+
+
+def test_jobs_of_one_entry_id_in_both_lanes_are_two_jobs(
+    client: Client, start_worker: StartWorker, gates: Gates, redis_settings: RedisSettings, raw: "Redis"
+) -> None:
+    """Queued in the same millisecond, a job of each lane has the same entry id: cancelling one leaves the other."""
+    keys = Keys(redis_settings.prefix, "gate")
+    worker = start_worker(GATE, env={"PENSTOCK_LEASE_S": "0.4"})
+    closed(client, gates)
+    gates.open(*LANES)
+    entry = f"{raw.time()[0] * 1000 + 3_600_000}-1"
+    for lane in LANES:
+        job: Any = {"id": lane, "op": "pass", "json": json.dumps({"inputs": [gates.path(lane)]})}
+        raw.xadd(keys.stream(lane), job, id=entry)
+        raw.set(keys.job(lane), entry, px=60_000)
+    eventually(lambda: in_hand(worker) == 3)
+
+    client.cancel("gate", "bulk")
+    eventually(lambda: in_hand(worker) == 2)
+    gates.open("hold")
+
+    assert client.result("gate", "interactive", timeout_s=LONG_S)["outputs"] == [gates.path("interactive")]
+    eventually(lambda: in_hand(worker) == raw.xlen(keys.stream("interactive")) == raw.xlen(keys.stream("bulk")) == 0)
+    assert gates.journal() == ["hold", "interactive"]
 
 
 @ON_VALKEY

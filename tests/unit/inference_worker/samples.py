@@ -8,12 +8,25 @@ from rpc.consumer import Delivery
 from rpc.keys import Lane
 from rpc.messages import Job
 
+FOREVER_MS = 10**12
+"""A time to live that does not end while a test runs, whatever its clocks say."""
+
 
 def delivery(
     number: int = 1, *, inputs: Sequence[Any] = ("a",), lane: Lane = "interactive", deliveries: int = 1, **job: Any
 ) -> Delivery:
     """Return an entry as it was read: number `n` is entry `n000-0`, job `jn`."""
-    asked = Job(**{"model": "m", "op": "op", "inputs": list(inputs), "id": f"j{number}", "lane": lane, **job})
+    asked = Job(
+        **{
+            "model": "m",
+            "op": "op",
+            "inputs": list(inputs),
+            "id": f"j{number}",
+            "lane": lane,
+            "ttl_ms": FOREVER_MS,
+            **job,
+        }
+    )
     return Delivery(f"{number}000-0", lane, deliveries, asked, ())
 
 
