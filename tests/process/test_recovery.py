@@ -13,8 +13,10 @@ from rpc import Client, DeadLettered, RedisSettings, inspection
 from rpc.codec import decode_reply
 from rpc.keys import GROUP, LANES, RELEASED, Keys
 from rpc.messages import Reply, Success
+from rpc.scripts import SCRIPTS
 from tests.callers import Callers
 from tests.conftest import ON_VALKEY, Gates, StartWorker, settings_for
+from tests.proxy import Proxy
 from tests.servers import Server
 from tests.waiting import LONG_S, eventually
 from tests.workers import WorkerProcess
@@ -252,3 +254,23 @@ def test_an_emptied_redis_is_served_again(
     assert caller.call("echo", "echo", ["after"], timeout_s=LONG_S) == {"outputs": ["after"]}
     prefix = own_callers.settings.prefix
     eventually(lambda: caller.ask(inspection.model_state(prefix, "echo")).workers)
+
+
+def test_a_worker_whose_replies_get_lost_answers_every_job(
+    client: Client, server: Server, start_worker: StartWorker, redis_settings: RedisSettings, raw: "Redis"
+) -> None:
+    """Replies to reads, claims, settlements and beats of a worker may get lost: every job is answered, none is left."""
+    keys = Keys(redis_settings.prefix, "upper")
+    lost = [SCRIPTS[name].sha.encode() for name in ("complete", "claim", "beat", "complete")]
+    answers = []
+    with Proxy(server) as proxy:
+        lossy = redis_settings.from_env({}, url=proxy.url, prefix=redis_settings.prefix)
+        start_worker("tests.models:Upper", settings=lossy, env={"PENSTOCK_LEASE_S": "1"})
+        for number, command in enumerate([b"XREADGROUP", *lost, b"XREADGROUP"]):
+            proxy.lose_reply_to(command)
+            ids = [client.submit("upper", "upper", [f"a{number}.{place}"]) for place in range(5)]
+            answers += [result["texts"] for result in results(client, "upper", ids)]
+            eventually(lambda: proxy.to_lose == 0)
+        eventually(lambda: left(raw, keys) == 0)
+
+    assert [[f"A{number}.{place}"] for number in range(6) for place in range(5)] == answers

@@ -1,0 +1,99 @@
+"""A way to the server on which replies get lost: the command arrives and is carried out, its answer never comes."""
+
+import contextlib
+import socket
+import threading
+from typing import Self
+
+from tests.servers import Server
+
+CHUNK = 65_536
+
+
+class Proxy:
+    """Passes bytes on in both directions, until it is told to swallow a reply and cut the line."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._doomed: list[bytes] = []
+        self._guard = threading.Lock()
+        self._sockets: list[socket.socket] = []
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+
+    def __enter__(self) -> Self:
+        """Begin to accept."""
+        self._threads[0].start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Cut every line."""
+        with self._guard:
+            # a close alone would not wake a thread that waits in accept
+            for link in (self._listener, *self._sockets):
+                _hang_up(link)
+        for thread in self._threads:
+            thread.join(5.0)
+
+    @property
+    def url(self) -> str:
+        """Where clients are to connect."""
+        return f"redis://127.0.0.1:{self._listener.getsockname()[1]}/0"
+
+    def lose_reply_to(self, command: bytes, *, times: int = 1) -> None:
+        """Swallow the replies to the next commands whose bytes hold these, and cut their lines."""
+        with self._guard:
+            self._doomed += [command] * times
+
+    @property
+    def to_lose(self) -> int:
+        """How many replies are still to be swallowed."""
+        with self._guard:
+            return len(self._doomed)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(("127.0.0.1", self._server.port), timeout=5.0)
+                far.settimeout(None)
+                cut = threading.Event()
+                with self._guard:
+                    self._sockets += [near, far]
+                    self._threads += [
+                        threading.Thread(target=self._commands, args=(near, far, cut), daemon=True),
+                        threading.Thread(target=_replies, args=(near, far, cut), daemon=True),
+                    ]
+                    for thread in self._threads[-2:]:
+                        thread.start()
+
+    def _commands(self, near: socket.socket, far: socket.socket, cut: threading.Event) -> None:
+        with contextlib.suppress(OSError):
+            while data := near.recv(CHUNK):
+                if self._is_doomed(data):
+                    cut.set()
+                far.sendall(data)
+        _hang_up(far)
+
+    def _is_doomed(self, data: bytes) -> bool:
+        with self._guard:
+            doomed = next((command for command in self._doomed if command in data), None)
+            if doomed is not None:
+                self._doomed.remove(doomed)
+            return doomed is not None
+
+
+def _replies(near: socket.socket, far: socket.socket, cut: threading.Event) -> None:
+    with contextlib.suppress(OSError):
+        while data := far.recv(CHUNK):
+            if cut.is_set():
+                break
+            near.sendall(data)
+    _hang_up(near)
+    _hang_up(far)
+
+
+def _hang_up(link: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        link.shutdown(socket.SHUT_RDWR)
+    link.close()

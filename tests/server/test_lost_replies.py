@@ -1,0 +1,157 @@
+"""Commands that were carried out and whose replies never arrived: nothing is done twice, nothing is forgotten."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from rpc import Client, RedisSettings, Unavailable
+from rpc.consumer import Consumer, Delivery, Hold
+from rpc.keys import LANES, RELEASED
+from rpc.messages import Failure
+from rpc.scripts import SCRIPTS
+from tests.answering import Answering, echo, held, read_one, told
+from tests.callers import Callers
+from tests.conftest import MakeConsumer
+from tests.proxy import Proxy
+from tests.servers import Server
+from tests.waiting import LONG_S, eventually
+
+pytestmark = pytest.mark.server
+
+
+def run(script: str) -> bytes:
+    """Return what a command holds that runs a script."""
+    return SCRIPTS[script].sha.encode()
+
+
+@pytest.fixture
+def proxy(server: Server) -> Iterator[Proxy]:
+    """Yield a way to the server that loses replies."""
+    with Proxy(server) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def lossy(redis_settings: RedisSettings, proxy: Proxy) -> RedisSettings:
+    """Return settings that lead there."""
+    return redis_settings.from_env({}, url=proxy.url, prefix=redis_settings.prefix, sweep_s=0.5)
+
+
+@pytest.fixture
+def consumer(make_consumer: MakeConsumer, lossy: RedisSettings) -> Consumer:
+    """Return a worker whose replies get lost."""
+    return make_consumer(settings=lossy)
+
+
+@pytest.fixture
+def delivery(client: Client, consumer: Consumer) -> Delivery:
+    """Return a job in that worker's hands."""
+    client.submit("m", "op", ["a"], job_id="j1")
+    return read_one(consumer)
+
+
+def test_a_submit_that_was_carried_out_is_not_carried_out_again(
+    callers: Callers, lossy: RedisSettings, proxy: Proxy, raw: "Redis", make_consumer: MakeConsumer
+) -> None:
+    """Three lost replies to one call are one entry, and the call is answered."""
+    call = callers.start(callers.make(lossy).call, "m", "op", ["a"], timeout_s=LONG_S)
+    with Answering(make_consumer()):
+        call.result(LONG_S)
+    caller = callers.make(lossy)
+    proxy.lose_reply_to(run("submit"), times=3)
+
+    caller.submit("m", "op", ["b"], job_id="j1", timeout_s=LONG_S)
+
+    assert (proxy.to_lose, raw.xlen(f"{lossy.prefix}:{{m}}:interactive")) == (0, 1)
+
+
+def test_a_reply_whose_fetching_failed_is_fetched_again(
+    callers: Callers, lossy: RedisSettings, proxy: Proxy, make_consumer: MakeConsumer
+) -> None:
+    """A caller told of its reply that then cannot read it asks again."""
+    consumer = make_consumer()
+    text = "x" * 50_000
+    call = callers.start(callers.make(lossy).call, "m", "op", [text], timeout_s=LONG_S)
+    delivery = read_one(consumer)
+    proxy.lose_reply_to(b"MGET")
+
+    consumer.settle([echo(delivery)])
+
+    assert (call.result(LONG_S), proxy.to_lose) == ({"outputs": [text]}, 0)
+
+
+def test_a_settlement_that_was_carried_out_is_told_once(
+    consumer: Consumer, delivery: Delivery, proxy: Proxy, raw: "Redis"
+) -> None:
+    """A worker that has to say it again wakes nobody twice and changes nothing."""
+    subscription: Any = raw.pubsub()  # type: ignore[no-untyped-call]
+    with subscription:
+        subscription.subscribe("c1")
+        eventually(lambda: subscription.get_message(timeout=1.0))
+        consumer.settle([])
+        proxy.lose_reply_to(run("complete"))
+        with pytest.raises(Unavailable):
+            consumer.settle([echo(told(delivery, "c1"))])
+        consumer.settle([echo(told(delivery, "c1"))])
+        raw.publish("c1", "end")
+        heard = [subscription.get_message(timeout=5.0)["data"].partition(b"\n")[0] for _ in range(2)]
+
+    assert heard == [b"j1", b"end"]
+    assert raw.xlen(consumer.keys.stream("interactive")) == 0
+
+
+def test_a_read_that_was_carried_out_is_found_again(
+    client: Client, consumer: Consumer, proxy: Proxy, raw: "Redis"
+) -> None:
+    """Entries handed out in a reply that was lost are the worker's, at once and uncounted."""
+    for number in range(5):
+        client.submit("m", "op", [number], job_id=f"j{number}")
+    proxy.lose_reply_to(b"XREADGROUP")
+    with pytest.raises(Unavailable):
+        consumer.read(LANES, 10, block_ms=0)
+
+    found = consumer.adopt(())
+
+    assert [(item.job_id, item.deliveries) for item in found] == [(f"j{number}", 1) for number in range(5)]
+    assert {times for _, _, times in held(raw, consumer)} == {1}
+
+
+def test_a_release_that_was_carried_out_is_not_uncounted_twice(
+    consumer: Consumer, delivery: Delivery, proxy: Proxy, raw: "Redis", make_consumer: MakeConsumer
+) -> None:
+    """Giving back what was given back already changes nothing."""
+    holds = [Hold(delivery.entry_id, delivery.lane, "j1")]
+    proxy.lose_reply_to(run("release"))
+    with pytest.raises(Unavailable):
+        consumer.release(holds)
+    consumer.release(holds)
+
+    assert held(raw, consumer) == [(delivery.entry_id, RELEASED, 0)]
+    (taken,) = make_consumer("w2").claim("interactive", 10, suspect=False).taken
+    assert taken.deliveries == 1
+
+
+def test_a_burial_that_was_carried_out_is_one_dead_job(
+    consumer: Consumer, delivery: Delivery, proxy: Proxy, raw: "Redis"
+) -> None:
+    """A verdict said twice lies in the dead letter once."""
+    proxy.lose_reply_to(run("dead"))
+    with pytest.raises(Unavailable):
+        consumer.bury(delivery, Failure("dead_lettered", "given up"))
+
+    assert consumer.bury(delivery, Failure("dead_lettered", "given up")) is False
+    assert raw.xlen(consumer.keys.dead) == 1
+
+
+def test_a_claim_that_was_carried_out_is_found_again(
+    consumer: Consumer, delivery: Delivery, proxy: Proxy, make_consumer: MakeConsumer
+) -> None:
+    """A released job claimed in a reply that was lost belongs to the claimant, which finds it."""
+    make_consumer("w1").release([Hold(delivery.entry_id, delivery.lane, "j1")])
+    proxy.lose_reply_to(run("claim"))
+    with pytest.raises(Unavailable):
+        consumer.claim("interactive", 10, suspect=True)
+
+    assert [item.job_id for item in consumer.adopt(())] == ["j1"]
