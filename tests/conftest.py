@@ -54,7 +54,8 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def own_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
     """Yield a running server of the test's own, to be emptied, killed and filled."""
     kind = _installed(request.param)
-    with Server(kind, tmp_path / kind) as running:
+    # with everysec a kill may cost what was written while the last fsync was going on
+    with Server(kind, tmp_path / kind, fsync="always") as running:
         yield running
 
 

@@ -38,8 +38,9 @@ def binary(kind: Kind) -> str | None:
 class Server:
     """A Valkey or Redis that keeps its data in `directory` and can be killed and started again on the same port."""
 
-    def __init__(self, kind: Kind, directory: Path) -> None:
+    def __init__(self, kind: Kind, directory: Path, *, fsync: str = "everysec") -> None:
         self.kind = kind
+        self.fsync = fsync
         self.directory = directory
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -77,7 +78,7 @@ class Server:
             "dir": str(self.directory),
             "logfile": str(self.directory / "log"),
             "appendonly": "yes",
-            "appendfsync": "everysec",
+            "appendfsync": self.fsync,
             "maxmemory-policy": "noeviction",
             "save": "",
         }
