@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from inference_worker.batching import Batch, Policy, UnitPool
 from inference_worker.job import JobInHand
 from inference_worker.models.base import Unit
-from rpc.consumer import Hold
+from rpc.consumer import Hold, Place
 from rpc.errors import RpcError
 from rpc.keys import LANES, Lane
 
@@ -20,7 +20,7 @@ class InHand:
 
     def __init__(self, policy: Policy, *, units_held: int) -> None:
         self._changed = threading.Condition()
-        self._jobs: dict[str, JobInHand] = {}
+        self._jobs: dict[Place, JobInHand] = {}
         self._weights: dict[Lane, int] = dict.fromkeys(LANES, 0)
         self._pool: UnitPool[JobInHand] = UnitPool(policy)
         self._units_held = units_held
@@ -31,14 +31,14 @@ class InHand:
         """Take jobs in, from their reading on."""
         with self._changed:
             for job in jobs:
-                self._jobs[job.delivery.entry_id] = job
+                self._jobs[job.delivery.place] = job
                 self._weights[job.delivery.lane] += len(job.job.inputs)
 
     def settled(self, jobs: Iterable[JobInHand]) -> None:
         """Let go of jobs that were answered or given back."""
         with self._changed:
             for job in jobs:
-                if self._jobs.pop(job.delivery.entry_id, None) is not None:
+                if self._jobs.pop(job.delivery.place, None) is not None:
                     self._weights[job.delivery.lane] -= len(job.job.inputs)
                     self._pool.discard(job)
             self._changed.notify_all()
@@ -71,7 +71,7 @@ class InHand:
         with self._changed:
             self._changed.wait_for(lambda: not self._has_suspect() or self._closed, timeout_s)
 
-    def entry_ids(self) -> set[str]:
+    def places(self) -> set[Place]:
         """Return the entries in hand."""
         with self._changed:
             return set(self._jobs)
@@ -137,10 +137,10 @@ class InHand:
                 ticket.job.record(ticket, output)
             return [job for job in jobs if job.done and not job.dropped]
 
-    def drop(self, entry_ids: Collection[str]) -> list[JobInHand]:
+    def drop(self, places: Collection[Place]) -> list[JobInHand]:
         """Stop working on entries nobody wants from us any more; return their jobs."""
         with self._changed:
-            jobs = [self._jobs[entry_id] for entry_id in entry_ids if entry_id in self._jobs]
+            jobs = [self._jobs[place] for place in places if place in self._jobs]
             return [job for job in jobs if self._drop(job)]
 
     def withdraw(self, *, running: bool) -> list[JobInHand]:

@@ -86,7 +86,7 @@ class Intake:
             self._consumer.ensure_groups()
             self._clock.heard(self._consumer.server_ms())
             # what Redis handed out in a reply that never arrived is ours, and nobody else's until the lease lapses
-            self._take(self._consumer.adopt(self._in_hand.entry_ids()))
+            self._take(self._consumer.adopt(self._in_hand.places()))
             self._unsure = False
         self._claim()
         room = {lane: self._in_hand.room(lane) for lane in LANES}
@@ -125,7 +125,7 @@ class Intake:
         for delivery in deliveries:
             if delivery.suspect:
                 self._metrics.redeliveries.inc()
-            taken = self._judge(delivery, now_ms, answered=delivery.entry_id in answered)
+            taken = self._judge(delivery, now_ms, answered=delivery.place in answered)
             if isinstance(taken, JobInHand):
                 jobs.append(taken)
             else:

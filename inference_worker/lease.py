@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from inference_worker.clock import ServerClock
-from rpc.consumer import Beat, Consumer, Hold
+from rpc.consumer import Beat, Consumer, Hold, Place
 from rpc.errors import RpcError
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class Leased:
     consumer: Consumer
     holds: Callable[[], Sequence[Hold]]
     about: Callable[[], Mapping[str, str]]
-    gone: Callable[[Collection[str], Collection[str]], None]
+    gone: Callable[[Collection[Place], Collection[Place]], None]
 
 
 class LeaseRenewal:

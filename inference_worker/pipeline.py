@@ -21,7 +21,7 @@ from inference_worker.models.base import Model
 from inference_worker.preparing import Preparing
 from inference_worker.settings import WorkerSettings
 from rpc.connection import BlockingConnection
-from rpc.consumer import Consumer
+from rpc.consumer import Consumer, Place
 from rpc.errors import Cancelled
 from rpc.keys import Keys
 from rpc.messages import Failure
@@ -72,7 +72,7 @@ class Pipeline:
             end=self._finishing.put,
         )
         self._metrics.weights(int(model.about().get("bytes", 0)))
-        self._metrics.in_hand(lambda: float(len(self._in_hand.entry_ids())))
+        self._metrics.in_hand(lambda: float(len(self._in_hand.places())))
 
     def _start(self, jobs: Sequence[JobInHand]) -> None:
         self._preparing.start(jobs)
@@ -105,7 +105,7 @@ class Pipeline:
     def _about(self) -> Mapping[str, str]:
         return {**self._around.about(), **self.model.about(), "ops": ",".join(self.model.ops)}
 
-    def _gone(self, lost: Collection[str], answered: Collection[str]) -> None:
+    def _gone(self, lost: Collection[Place], answered: Collection[Place]) -> None:
         if lost:
             taken_over = self._in_hand.drop(lost)
             self._metrics.lost_leases.inc(len(taken_over))

@@ -30,6 +30,10 @@ HELD_TOGETHER = 128
 REPLY_BYTES_TOGETHER = 1_048_576
 
 
+Place = tuple[Lane, str]
+"""Which entry of which lane: the lanes number their entries apart, so an id alone may mean two."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What the workers of a model publish for the scripts to read.
@@ -56,6 +60,11 @@ class Delivery:
     deliveries: int
     job: Job | Malformed
     fields: Sequence[bytes]
+
+    @property
+    def place(self) -> Place:
+        """Which entry it is."""
+        return self.lane, self.entry_id
 
     @property
     def job_id(self) -> str | None:
@@ -99,14 +108,19 @@ class Hold:
     lane: Lane
     job_id: str
 
+    @property
+    def place(self) -> Place:
+        """Which entry it is."""
+        return self.lane, self.entry_id
+
 
 @dataclass(frozen=True, slots=True)
 class Beat:
     """The server's clock in ms, and which entries were lost to another worker or answered by somebody."""
 
     now_ms: int
-    lost: frozenset[str]
-    answered: frozenset[str]
+    lost: frozenset[Place]
+    answered: frozenset[Place]
 
 
 class Consumer:
@@ -167,14 +181,14 @@ class Consumer:
         taken, dead = ([self._delivery(lane, *entry) for entry in found] for found in answer[:2])
         return Claim(taken, dead, bool(answer[2]))
 
-    def adopt(self, held: Iterable[str], *, count: int = 256) -> list[Delivery]:
+    def adopt(self, held: Iterable[Place], *, count: int = 256) -> list[Delivery]:
         """Return entries that Redis handed to this consumer in a reply it never saw, given those it knows of."""
         known = set(held)
         found = []
         for lane in LANES:
             stream = self.keys.stream(lane)
             (pending,) = self._connection.send([("XPENDING", stream, GROUP, "-", "+", count, self.name)])
-            lost = [(entry, times) for entry, _, _, times in pending if entry.decode() not in known]
+            lost = [(entry, times) for entry, _, _, times in pending if (lane, entry.decode()) not in known]
             if not lost:
                 continue
             entries = self._connection.send([("XRANGE", stream, entry, entry) for entry, _ in lost])
@@ -185,13 +199,13 @@ class Consumer:
                     self._connection.send([("XACK", stream, GROUP, entry)])
         return found
 
-    def answered(self, deliveries: Sequence[Delivery]) -> set[str]:
+    def answered(self, deliveries: Sequence[Delivery]) -> set[Place]:
         """Return the entries whose job has a reply already (a cancelled one has)."""
         asked = [delivery for delivery in deliveries if delivery.job_id]
         if not asked:
             return set()
         (replies,) = self._connection.send([("MGET", *(self.keys.result(str(item.job_id)) for item in asked))])
-        return {item.entry_id for item, reply in zip(asked, replies, strict=True) if reply is not None}
+        return {item.place for item, reply in zip(asked, replies, strict=True) if reply is not None}
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """Store the replies and take the jobs out of their lanes; the first reply to a job wins."""
@@ -240,12 +254,12 @@ class Consumer:
         chunks = [holds[i : i + HELD_TOGETHER] for i in range(0, len(holds), HELD_TOGETHER)] or [[]]
         answers = self._connection.send([self._beat_command(chunk) for chunk in chunks])
         states = [
-            (hold.entry_id, state)
+            (hold.place, state)
             for chunk, answer in zip(chunks, answers, strict=True)
             for hold, state in zip(chunk, answer[1:], strict=True)
         ]
-        lost = frozenset(entry_id for entry_id, state in states if state == 0)
-        answered = frozenset(entry_id for entry_id, state in states if state == 2)  # noqa: PLR2004 (beat.lua)
+        lost = frozenset(place for place, state in states if state == 0)
+        answered = frozenset(place for place, state in states if state == 2)  # noqa: PLR2004 (beat.lua)
         return Beat(answers[-1][0], lost, answered)
 
     def _beat_command(self, holds: Sequence[Hold]) -> Command:

@@ -309,7 +309,7 @@ def test_a_beat_tells_of_jobs_lost_to_another_worker(client: Client, raw: "Redis
 
     beat = w1.beat([hold(kept), hold(lost)])
 
-    assert (set(beat.lost), set(beat.answered)) == ({lost.entry_id}, set())
+    assert (set(beat.lost), set(beat.answered)) == ({lost.place}, set())
     assert (lost.entry_id, "w2", 2) in held(raw, w2)
 
 
@@ -320,7 +320,7 @@ def test_a_beat_tells_of_jobs_cancelled_meanwhile(client: Client, w1: Consumer) 
 
     beat = w1.beat([hold(kept), hold(cancelled)])
 
-    assert (set(beat.lost), set(beat.answered)) == (set(), {cancelled.entry_id})
+    assert (set(beat.lost), set(beat.answered)) == (set(), {cancelled.place})
 
 
 def test_a_beat_of_many_jobs_tells_of_each(client: Client, w1: Consumer) -> None:
@@ -331,7 +331,7 @@ def test_a_beat_of_many_jobs_tells_of_each(client: Client, w1: Consumer) -> None
 
     beat = w1.beat(list(map(hold, deliveries)))
 
-    assert {deliveries[number].entry_id for number in (0, 127, 128, 299)} == beat.answered
+    assert {deliveries[number].place for number in (0, 127, 128, 299)} == beat.answered
 
 
 def test_a_beat_without_jobs_is_a_sign_of_life(raw: "Redis", w1: Consumer) -> None:
@@ -391,7 +391,7 @@ def test_what_a_lost_read_handed_out_is_found_again(client: Client, raw: "Redis"
     (known,) = w1.read(["bulk"], 1, block_ms=0)
     raw.xreadgroup(GROUP, "w1", {w1.keys.stream("bulk"): ">"}, count=10)
 
-    found = w1.adopt({known.entry_id})
+    found = w1.adopt({known.place})
 
     assert [(delivery.job_id, delivery.deliveries, delivery.lane) for delivery in found] == [
         ("j1", 1, "bulk"),
@@ -412,7 +412,7 @@ def test_replies_that_are_there_are_found_for_many_at_once(client: Client, w1: C
     first, second, third = delivered(client, w1, 3)
     client.cancel("m", "j1")
 
-    assert w1.answered([first, second, third]) == {second.entry_id}
+    assert w1.answered([first, second, third]) == {second.place}
     assert w1.answered([]) == set()
 
 
