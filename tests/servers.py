@@ -9,8 +9,6 @@ import time
 from pathlib import Path
 from typing import Literal, Self, get_args
 
-from redis import Redis
-
 Kind = Literal["valkey", "redis"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -107,11 +105,6 @@ class Server:
         """Return what the server wrote."""
         path = self.directory / "log"
         return path.read_text("utf-8", "replace") if path.exists() else ""
-
-    def written(self) -> bool:
-        """Return whether all it was told has left its memory: with everysec a crash may cost it the last second."""
-        with Redis.from_url(self.url, protocol=2) as redis:
-            return bool(redis.info("persistence")["aof_buffer_length"] == 0)
 
     def stop(self) -> None:
         """Ask the server to end, and wait until it has."""

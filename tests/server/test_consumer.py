@@ -407,6 +407,25 @@ def test_adoption_drops_what_an_operator_deleted(client: Client, raw: "Redis", w
     assert (w1.adopt(()), held(raw, w1)) == ([], [])
 
 
+def twins(raw: "Redis", consumer: Consumer) -> list[Delivery]:
+    """Return two jobs, `interactive` and `bulk`, whose entries have one id, as those of one millisecond may."""
+    for lane in LANES:
+        job: Any = {"id": lane, "op": "op", "json": '{"inputs": ["a"]}'}
+        raw.xadd(consumer.keys.stream(lane), job, id="1-1")
+        raw.set(consumer.keys.job(lane), "1-1", px=60_000)
+    return consumer.read(LANES, 1, block_ms=0)
+
+
+def test_jobs_of_one_entry_id_in_both_lanes_are_told_apart(client: Client, raw: "Redis", w1: Consumer) -> None:
+    """What became of an entry, and which were found again, is never told of one of the other lane."""
+    interactive, bulk = twins(raw, w1)
+    client.cancel("m", "bulk")
+
+    assert w1.beat([hold(interactive), hold(bulk)]).answered == {bulk.place}
+    assert w1.answered([interactive, bulk]) == {bulk.place}
+    assert ids(w1.adopt({interactive.place})) == ["bulk"]
+
+
 def test_replies_that_are_there_are_found_for_many_at_once(client: Client, w1: Consumer) -> None:
     """A worker learns which of the jobs it read need not be run."""
     first, second, third = delivered(client, w1, 3)

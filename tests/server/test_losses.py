@@ -15,7 +15,7 @@ from tests.answering import Answering, echo, read_one
 from tests.callers import Callers
 from tests.conftest import MakeConsumer, settings_for
 from tests.servers import Server
-from tests.waiting import LONG_S, eventually
+from tests.waiting import LONG_S
 
 pytestmark = pytest.mark.server
 
@@ -64,7 +64,6 @@ def test_a_call_outlives_a_server_that_crashes(callers: Callers, consumer: Consu
     call = callers.start(caller.call, "m", "op", ["a"], timeout_s=LONG_S)
     delivery = read_one(consumer)
 
-    eventually(own_server.written)
     own_server.restart()
 
     with pytest.raises(Unavailable):
@@ -78,7 +77,6 @@ def test_a_call_made_while_the_server_is_away_is_submitted_when_it_is_back(
 ) -> None:
     """A caller with time left tries again; nothing it did not send is lost."""
     caller = callers.make()
-    eventually(own_server.written)
     own_server.kill()
     call = callers.start(caller.call, "m", "op", ["a"], timeout_s=LONG_S)
     with pytest.raises(Unavailable):
@@ -138,7 +136,6 @@ def test_what_was_acknowledged_outlives_a_crash(
     for _ in range(10):
         read_one(consumer)
 
-    eventually(own_server.written)
     own_server.restart()
 
     stream = consumer.keys.stream("interactive")
