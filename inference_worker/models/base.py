@@ -16,13 +16,25 @@ class Runtime:
 
     Attributes:
         device: "cpu", "cuda" or "cuda:1".
-        source: a directory or hub id that replaces the model's own, or "".
+        source: a directory, file or hub id that replaces the model's own, or "".
+        models_dir: a directory to look for weights in before the hub's cache, or "".
+        dtype: "auto", "float32", "bfloat16" or "float16": what PyTorch models compute in.
+        whisper_compute: "auto" or one of CTranslate2's compute types, such as "int8" or "float16".
+        threads: threads of one forward pass on the CPU; 0 leaves it to the library.
         max_text_chars: the longest text `prepare` accepts, in characters.
+        max_image_pixels: the largest picture `prepare` decodes, in pixels.
+        max_audio_s: the longest recording `prepare` decodes, in seconds.
     """
 
     device: str = "cpu"
     source: str = ""
+    models_dir: str = ""
+    dtype: str = "auto"
+    whisper_compute: str = "auto"
+    threads: int = 0
     max_text_chars: int = 100_000
+    max_image_pixels: int = 50_000_000
+    max_audio_s: float = 14_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +71,7 @@ class Model(abc.ABC):
         quick: whether all it does takes microseconds; it is then run where jobs are read, by that one thread,
             because handing a job on would take longer than the job.
         partial: whether `finish` can say which inputs failed; if not, one failed input fails its job.
+        held: the most inputs of a lane to hold unfinished, where they are large; 0 leaves it to the settings.
     """
 
     name: str = ""
@@ -67,9 +80,17 @@ class Model(abc.ABC):
     overhead: int = 8
     quick: bool = False
     partial: bool = False
+    held: int = 0
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
+
+    def needs(self) -> int:
+        """Return the memory in bytes that `load` will take on the device; raise if the weights are not there.
+
+        Asked of all models before the first is loaded: what does not fit is refused then.
+        """
+        return 0
 
     def load(self) -> None:  # noqa: B027 (a model without weights has nothing to load)
         """Read the weights; raise on anything that would make later answers wrong."""

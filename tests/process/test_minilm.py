@@ -17,7 +17,7 @@ from transformers import AutoModel, AutoTokenizer
 from inference_worker.models.sentence_encoder import MINILM_PACKAGE
 from rpc import AsyncClient, Client, InvalidInput, ModelError, PartialFailure, RedisSettings, inspection
 from rpc.keys import Keys
-from tests.conftest import ON_VALKEY, settings_for
+from tests.conftest import ON_VALKEY, StartWorker, settings_for
 from tests.servers import Server
 from tests.waiting import LONG_S, eventually
 from tests.workers import WorkerProcess
@@ -73,14 +73,19 @@ def client(worker: WorkerProcess, settings: RedisSettings) -> Iterator[Client]:
     assert worker.running, worker.log
 
 
+def weights() -> str:
+    """Return the directory of the weights that the demo extra brings."""
+    package = importlib.util.find_spec(MINILM_PACKAGE)
+    assert package is not None
+    assert package.submodule_search_locations
+    return str(Path(package.submodule_search_locations[0]) / "model")
+
+
 class Reference:
     """MiniLM as its publisher describes it, one text at a time: the mean of the token vectors, scaled to unit norm."""
 
     def __init__(self) -> None:
-        package = importlib.util.find_spec(MINILM_PACKAGE)
-        assert package is not None
-        assert package.submodule_search_locations
-        source = str(Path(package.submodule_search_locations[0]) / "model")
+        source = weights()
         self._tokenizer = AutoTokenizer.from_pretrained(source)
         self._model = AutoModel.from_pretrained(source).eval()
 
@@ -260,3 +265,24 @@ def test_a_text_that_cannot_travel_is_refused_where_it_is(client: Client) -> Non
         client.embed_text("\ud800", model="minilm", timeout_s=LONG_S)
 
     assert isinstance(refused.value, InvalidInput)
+
+
+def test_an_encoder_of_ones_own_is_served_under_its_own_name(
+    start_worker: StartWorker, redis_settings: RedisSettings, reference: Reference
+) -> None:
+    """`--models mine=directory` serves the encoder that lies there, as what it is called."""
+    start_worker(f"mine={weights()}")
+
+    with Client(settings=redis_settings) as own:
+        vectors = own.embed_texts(TEXTS[:4], model="mine", timeout_s=LONG_S)
+
+    assert cosines(reference.vectors(TEXTS[:4]), vectors).min() >= SAME
+
+
+def test_weights_that_are_not_there_end_the_worker(start_worker: StartWorker, tmp_path: Path) -> None:
+    """A directory without a model is named, with status 1."""
+    worker = start_worker(f"mine={tmp_path}", ready=False)
+
+    assert worker.wait() == 1
+    assert "model mine cannot be loaded" in worker.log
+    assert "Traceback" not in worker.log
