@@ -96,7 +96,7 @@ class JobInHand:
     @property
     def hold(self) -> Hold:
         """What the lease of this job is renewed by."""
-        return Hold(self.delivery.entry_id, self.delivery.lane, self.job.id)
+        return Hold(self.delivery.entry_id, self.delivery.lane, self.job.id, self.job.blobs)
 
     def meta(self, worker: str) -> Meta:
         """Return how the job fared."""

@@ -169,7 +169,7 @@ class AsyncClient:
                 listener.waits.remove(name, slot)
 
     async def _submit(self, jobs: Sequence[Job], deadline: Deadline) -> list[bool]:
-        call = calls.submit(self._prefix, jobs, max_payload_bytes=self._settings.max_payload_bytes)
+        call = calls.submit(self._settings, jobs)
         try:
             return await self.ask(call)
         except Unavailable:
@@ -178,7 +178,6 @@ class AsyncClient:
         return await self._submit_again(jobs, deadline)
 
     async def _submit_again(self, jobs: Sequence[Job], deadline: Deadline) -> list[bool]:
-        limit = self._settings.max_payload_bytes
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(Unavailable),
             wait=wait_random_exponential(multiplier=0.05, max=1.0),
@@ -186,7 +185,7 @@ class AsyncClient:
             reraise=True,
         ):
             with attempt:
-                return await self.ask(calls.submit(self._prefix, jobs, max_payload_bytes=limit))
+                return await self.ask(calls.submit(self._settings, jobs))
         raise AssertionError("unreachable")
 
     async def _await(self, name: tuple[str, str], slot: _Slot, deadline: Deadline) -> Reply:

@@ -4,14 +4,16 @@ Each conversation is a generator: it yields a round (commands that travel togeth
 same order, and returns its answer. `rpc.connection` has the blocking and the awaiting way to carry one out.
 """
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from itertools import accumulate, chain
 from typing import Any, Literal, TypeVar
 
-from rpc.codec import decode_reply, encode_reply, job_fields
+from rpc.codec import decode_reply, encode_reply, job_fields, spread
 from rpc.errors import Cancelled, InvalidInput, QueueFull
 from rpc.keys import LANES, Keys
 from rpc.messages import HOUR_MS, JOB_MARGIN_MS, Failure, Job, Reply
 from rpc.scripts import SCRIPTS
+from rpc.settings import RedisSettings
 
 T = TypeVar("T")
 Command = tuple[Any, ...]
@@ -34,26 +36,55 @@ def script(name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Command:
     return ("EVALSHA", SCRIPTS[name].sha, len(keys), *keys, *arguments)
 
 
-def submit(prefix: str, jobs: Sequence[Job], *, max_payload_bytes: int) -> Call[list[bool]]:
+BLOB_BYTES_TOGETHER = 8 * 1024 * 1024
+"""A larger blob is written in pieces of this size, each of which has the socket's time limit for itself."""
+
+
+def submit(settings: RedisSettings, jobs: Sequence[Job]) -> Call[list[bool]]:
     """Queue jobs in one round; return for each whether its reply is there already.
 
-    Raises `QueueFull` if a lane had no room for one of them, `InvalidInput` if one is too large (then nothing
-    was sent). Jobs in front of a refused one stay queued; the same call again joins them.
+    Inputs larger than `settings.inline_bytes` travel as blobs. Raises `QueueFull` if a lane had no room for one of the
+    jobs, `InvalidInput` if one is too large (then nothing was sent). Jobs in front of a refused one stay queued;
+    the same call again joins them.
     """
-    replies = yield [_submit_command(Keys(prefix, job.model), job, max_payload_bytes) for job in jobs]
+    commands = [_submit_commands(settings, job) for job in jobs]
+    everything = yield [command for told in commands for command in told]
+    lasts = accumulate(map(len, commands))
+    replies = [everything[last - 1] for last in lasts]
     full = next((reply for reply in replies if reply[0] == b"full"), None)
     if full is not None:
         raise QueueFull(f"{jobs[0].lane} lane of {jobs[0].model} holds {full[1]} jobs, its bound")
     return [reply[0] == b"done" for reply in replies]
 
 
-def _submit_command(keys: Keys, job: Job, max_payload_bytes: int) -> Command:
-    fields = job_fields(job)
+def _submit_commands(settings: RedisSettings, job: Job) -> list[Command]:
+    """Return what queues a job: its blobs first, so that no worker sees the job before them."""
+    keys = Keys(settings.prefix, job.model)
+    light, blobs = spread(job, inline_bytes=settings.inline_bytes)
+    for number, data in blobs.items():
+        if len(data) > settings.max_input_bytes:
+            raise InvalidInput(f"input {number} of {len(data)} bytes is over the limit of {settings.max_input_bytes}")
+    fields = job_fields(light)
     payload = fields[-1]
-    if isinstance(payload, bytes) and len(payload) > max_payload_bytes:
-        raise InvalidInput(f"the payload of {len(payload)} bytes is over the limit of {max_payload_bytes}")
-    names = (keys.stream(job.lane), keys.job(job.id), keys.result(job.id), keys.config)
-    return script("submit", names, (DEFAULT_MAX_JOBS, job.ttl_ms + JOB_MARGIN_MS, *fields))
+    if isinstance(payload, bytes) and len(payload) > settings.max_payload_bytes:
+        raise InvalidInput(f"the payload of {len(payload)} bytes is over the limit of {settings.max_payload_bytes}")
+    life_ms = job.ttl_ms + JOB_MARGIN_MS
+    there = [keys.blob(job.id, number) for number in blobs]
+    names = (keys.stream(job.lane), keys.job(job.id), keys.result(job.id), keys.config, *there)
+    written = chain.from_iterable(_write(name, data, life_ms) for name, data in zip(there, blobs.values(), strict=True))
+    return [*written, script("submit", names, (DEFAULT_MAX_JOBS, life_ms, *fields))]
+
+
+def _write(key: str, data: bytes, life_ms: int) -> Iterator[Command]:
+    """Yield what writes a blob; sent twice, a reader in between sees nothing change."""
+    if len(data) <= BLOB_BYTES_TOGETHER:
+        yield ("SET", key, data, "PX", life_ms)
+        return
+    yield ("SET", key, "", "NX", "PX", life_ms)
+    view = memoryview(data)
+    for start in range(0, len(data), BLOB_BYTES_TOGETHER):
+        yield ("SETRANGE", key, start, view[start : start + BLOB_BYTES_TOGETHER])
+    yield ("PEXPIRE", key, life_ms)
 
 
 def fetch(prefix: str, waits: Iterable[tuple[str, str]]) -> Call[dict[tuple[str, str], Reply]]:

@@ -186,10 +186,9 @@ class Client:
                 listener.waits.remove(name, slot)
 
     def _submit(self, jobs: Sequence[Job], deadline: Deadline) -> list[bool]:
-        limit = self._settings.max_payload_bytes
         for attempt in retrying(deadline.remaining_s(time.monotonic())):
             with attempt:
-                return self.ask(calls.submit(self._prefix, jobs, max_payload_bytes=limit))
+                return self.ask(calls.submit(self._settings, jobs))
         raise AssertionError("unreachable")
 
     def _await(self, name: tuple[str, str], slot: _Slot, deadline: Deadline) -> Reply:

@@ -7,7 +7,7 @@ import base64
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import msgpack
@@ -15,7 +15,7 @@ import numpy as np
 
 from rpc.errors import InvalidInput, RpcError
 from rpc.keys import Lane, check_job_id
-from rpc.messages import HOUR_MS, WIRE_VERSION, Encoding, Failure, Job, Meta, Reply, Success
+from rpc.messages import HOUR_MS, WIRE_VERSION, Blob, Encoding, Failure, Job, Meta, Reply, Success
 
 READABLE_VERSIONS = frozenset({WIRE_VERSION})
 
@@ -23,6 +23,12 @@ ARRAY_TYPES = frozenset({"<f4", "<f2", "|u1", "<i4", "<i8"})
 """The element types an array may have on the wire: little-endian, so that they need no conversion here."""
 
 _ARRAY_FIELDS = {"dtype", "shape", "data"}
+
+_BLOB_FIELDS = ({"blob"}, {"blob", "packed"})
+_REFERENCE_FIELDS = {"ref"}
+
+MOST_BLOBS = 10_000
+"""The highest number a blob may have: each is a key that a script declares."""
 
 
 class Malformed(InvalidInput):
@@ -86,6 +92,38 @@ def _array(value: dict[str, Any]) -> np.ndarray:
     return np.frombuffer(data, dtype).reshape(shape)
 
 
+def spread(job: Job, *, inline_bytes: int) -> tuple[Job, dict[int, bytes]]:
+    """Return the job with blobs in place of its inputs larger than `inline_bytes`, and what is to lie there."""
+    blobs: dict[int, bytes] = {}
+    inputs = list(job.inputs)
+    for number, given in enumerate(inputs):
+        _check_not_reserved(given)
+        if _size(given) > inline_bytes:
+            packed = not isinstance(given, bytes)
+            blobs[number] = pack(given) if packed else given
+            inputs[number] = Blob(number, packed)
+    return (replace(job, inputs=inputs), blobs) if blobs else (job, blobs)
+
+
+def _check_not_reserved(given: Any) -> None:
+    if isinstance(given, dict) and (given.keys() in _BLOB_FIELDS or given.keys() == _REFERENCE_FIELDS):
+        raise InvalidInput(f"a map of {' and '.join(sorted(given))} would be taken for a blob or a reference")
+
+
+def _size(given: Any) -> int:
+    """Return about how many bytes an input takes; what is neither text, bytes nor array is taken for small."""
+    if isinstance(given, str):
+        return len(given) if given.isascii() else len(given.encode("utf-8", "replace"))
+    if isinstance(given, np.ndarray):
+        return given.nbytes
+    return len(given) if isinstance(given, bytes | bytearray | memoryview) else 0
+
+
+def read_blob(blob: Blob, data: bytes) -> Any:
+    """Return the input that lies under a blob's key; raise `InvalidInput` if it cannot be read."""
+    return unpack(data) if blob.packed else data
+
+
 def job_fields(job: Job) -> list[str | bytes | int]:
     """Return the field names and values of a job's stream entry, the readable ones first."""
     fields: list[str | bytes | int] = ["v", WIRE_VERSION, "id", job.id, "op", job.op]
@@ -94,7 +132,22 @@ def job_fields(job: Job) -> list[str | bytes | int]:
         fields += ["reply", job.reply]
     if job.traceparent:
         fields += ["traceparent", job.traceparent]
-    return [*fields, "payload", pack({"inputs": list(job.inputs), "options": dict(job.options)})]
+    inputs = [_blob_map(given) if isinstance(given, Blob) else given for given in job.inputs]
+    return [*fields, "payload", pack({"inputs": inputs, "options": dict(job.options)})]
+
+
+def _blob_map(blob: Blob) -> dict[str, Any]:
+    return {"blob": blob.number, "packed": True} if blob.packed else {"blob": blob.number}
+
+
+def _read_blobs(given: Any) -> Any:
+    """Return the input, or the blob it stands for."""
+    if not (isinstance(given, dict) and given.keys() in _BLOB_FIELDS):
+        return given
+    number, packed = given["blob"], given.get("packed", False)
+    if type(number) is not int or not 0 <= number < MOST_BLOBS:
+        raise InvalidInput(f"blob {str(number)[:32]!r} is no number from 0 to {MOST_BLOBS - 1}")
+    return Blob(number, packed is True)
 
 
 def read_job(model: str, lane: Lane, entry_id: str, raw: Sequence[bytes], *, most_bytes: int) -> Job:
@@ -177,7 +230,7 @@ def _read_payload(fields: Mapping[bytes, bytes]) -> tuple[list[Any], dict[str, A
         raise InvalidInput('"inputs" is no list of at least one input')
     if not isinstance(options, dict):
         raise InvalidInput('"options" is no map')
-    return inputs, options
+    return list(map(_read_blobs, inputs)), options
 
 
 def _read_json(text: bytes) -> Any:
@@ -199,7 +252,7 @@ def payload_of(raw: Mapping[bytes, bytes]) -> Any:
         inputs, options = _read_payload(raw)
     except InvalidInput as error:
         return str(error)
-    return {"inputs": inputs, "options": options}
+    return {"inputs": [_blob_map(given) if isinstance(given, Blob) else given for given in inputs], "options": options}
 
 
 def _fields(flat: Meta | Failure) -> dict[str, Any]:

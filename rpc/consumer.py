@@ -10,11 +10,11 @@ from typing import Any
 
 from rpc import keys as keyspace
 from rpc.calls import Call, Command, script
-from rpc.codec import Malformed, encode_reply, read_job
+from rpc.codec import Malformed, encode_reply, read_blob, read_job
 from rpc.connection import BlockingConnection
-from rpc.errors import RpcError
+from rpc.errors import InvalidInput, JobLost, RpcError
 from rpc.keys import GROUP, LANES, RELEASED, Keys, Lane
-from rpc.messages import HOUR_MS, JOB_MARGIN_MS, WIRE_VERSION, Failure, Job
+from rpc.messages import HOUR_MS, JOB_MARGIN_MS, WIRE_VERSION, Blob, Failure, Job
 
 DEAD_KEPT = 1_000
 """About how many jobs the dead letter of a model keeps."""
@@ -43,12 +43,14 @@ class Limits:
         lease_ms: how long an entry may go unrenewed before another worker takes it over.
         max_deliveries: how often a job is handed out before it goes to the dead letter.
         max_payload_bytes: the largest payload accepted from callers that do not check it themselves.
+        max_input_bytes: the largest blob accepted from them.
     """
 
     max_jobs: int = 100_000
     lease_ms: int = 30_000
     max_deliveries: int = 3
     max_payload_bytes: int = 8 * 1024 * 1024
+    max_input_bytes: int = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,11 @@ class Delivery:
     def job_id(self) -> str | None:
         """Whom to answer; None if the entry does not say."""
         return self.job.job_id if isinstance(self.job, Malformed) else self.job.id
+
+    @property
+    def blobs(self) -> list[int]:
+        """The numbers of the blobs that belong to it; an entry that cannot be read does not tell."""
+        return [] if isinstance(self.job, Malformed) else self.job.blobs
 
     @property
     def submitted_ms(self) -> int:
@@ -107,6 +114,7 @@ class Hold:
     entry_id: str
     lane: Lane
     job_id: str
+    blobs: Sequence[int] = ()
 
     @property
     def place(self) -> Place:
@@ -207,6 +215,15 @@ class Consumer:
         (replies,) = self._connection.send([("MGET", *(self.keys.result(str(item.job_id)) for item in asked))])
         return {item.place for item, reply in zip(asked, replies, strict=True) if reply is not None}
 
+    def blob(self, job_id: str, blob: Blob) -> Any:
+        """Return the input under a blob's key; raise `JobLost` if it is gone, `InvalidInput` if it cannot be read."""
+        (data,) = self._connection.send([("GET", self.keys.blob(job_id, blob.number))])
+        if data is None:
+            raise JobLost(f"blob {blob.number} of job {job_id} is not there (any more)")
+        if len(data) > self.limits.max_input_bytes:
+            raise InvalidInput(f"the input of {len(data)} bytes is over the limit of {self.limits.max_input_bytes}")
+        return read_blob(blob, data)
+
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """Store the replies and take the jobs out of their lanes; the first reply to a job wins."""
         self._connection.send([self._settle_command(chunk) for chunk in _chunks(settlements)])
@@ -218,8 +235,9 @@ class Consumer:
             delivery = settlement.delivery
             job_id = delivery.job_id or delivery.entry_id
             names += (self.keys.stream(delivery.lane), self.keys.result(job_id), self.keys.job(job_id))
+            names += (self.keys.blob(job_id, number) for number in delivery.blobs)
             keep_ms = max(1, settlement.keep_ms)
-            arguments += (delivery.entry_id, job_id, keep_ms, delivery.job.reply, settlement.reply)
+            arguments += (delivery.entry_id, job_id, keep_ms, delivery.job.reply, settlement.reply, len(delivery.blobs))
         return script("complete", names, arguments)
 
     def bury(self, delivery: Delivery, failure: Failure) -> bool:
@@ -230,6 +248,7 @@ class Consumer:
             self.keys.result(job_id),
             self.keys.job(job_id),
             self.keys.dead,
+            *(self.keys.blob(job_id, number) for number in delivery.blobs),
         )
         reply = encode_reply(failure, delivery.job.encoding)
         entry = (delivery.entry_id, job_id, HOUR_MS, delivery.job.reply, reply, DEAD_KEPT)
@@ -240,7 +259,7 @@ class Consumer:
     def _dead_fields(self, delivery: Delivery, failure: Failure) -> list[Any]:
         pairs = dict(zip(delivery.fields[::2], delivery.fields[1::2], strict=True))
         size = sum(map(len, delivery.fields))
-        whole = size <= DEAD_PAYLOAD_BYTES
+        whole = size <= DEAD_PAYLOAD_BYTES and not delivery.blobs
         shown: list[Any] = ["id", delivery.job_id or "", "op", pairs.get(b"op", b"")[:256], "lane", delivery.lane]
         shown += ["code", failure.code, "reason", failure.message, "deliveries", delivery.deliveries]
         shown += ["consumer", self.name, "bytes", size, "whole", int(whole)]
@@ -264,9 +283,11 @@ class Consumer:
 
     def _beat_command(self, holds: Sequence[Hold]) -> Command:
         names = [self.keys.workers]
+        entries: list[Any] = []
         for hold in holds:
             names += (self.keys.stream(hold.lane), self.keys.result(hold.job_id), self.keys.job(hold.job_id))
-        entries = (hold.entry_id for hold in holds)
+            names += (self.keys.blob(hold.job_id, number) for number in hold.blobs)
+            entries += (hold.entry_id, len(hold.blobs))
         return script("beat", names, (GROUP, self.name, self.limits.lease_ms, JOB_MARGIN_MS, *entries))
 
     def release(self, holds: Sequence[Hold]) -> None:

@@ -84,6 +84,10 @@ class Keys:
         """Hash, PX: what a worker says of itself."""
         return self._key(f"worker:{consumer}")
 
+    def blob(self, job_id: str, number: int) -> str:
+        """String, PX: an input too large for the entry; goes with the job."""
+        return self._key(f"blob:{job_id}:{number}")
+
     @property
     def workers(self) -> str:
         """Sorted set: consumer -> server time in ms until which it counts as alive."""

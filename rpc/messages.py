@@ -24,11 +24,24 @@ def new_job_id() -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Blob:
+    """An input that lies under a key of its own, because it is too large for the entry.
+
+    Attributes:
+        number: which blob of its job it is.
+        packed: whether msgpack lies there; if not, it is the bytes of a file as they are.
+    """
+
+    number: int
+    packed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One request to a model.
 
     Attributes:
-        inputs: each a str (text), bytes (an encoded file) or an array (pixels).
+        inputs: each a str (text), bytes (an encoded file), an array (pixels), or a `Blob` in place of one of these.
         options: what the op offers, by name.
         id: chosen by the caller or made up; the same id twice is the same job.
         ttl_ms: how long after its submission the job may still be started.
@@ -55,6 +68,11 @@ class Job:
         check_model(self.model)
         check_job_id(self.id)
         check_lane(self.lane)
+
+    @property
+    def blobs(self) -> list[int]:
+        """The numbers of the blobs that belong to the job."""
+        return [given.number for given in self.inputs if isinstance(given, Blob)]
 
 
 @dataclass(frozen=True, slots=True)

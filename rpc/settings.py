@@ -14,6 +14,8 @@ ENVIRONMENT = {
     "socket_timeout_s": ("PENSTOCK_SOCKET_TIMEOUT_S",),
     "sweep_s": ("PENSTOCK_SWEEP_S",),
     "max_payload_bytes": ("PENSTOCK_MAX_PAYLOAD_BYTES",),
+    "inline_bytes": ("PENSTOCK_INLINE_BYTES",),
+    "max_input_bytes": ("PENSTOCK_MAX_INPUT_BYTES",),
 }
 """Field -> the environment variables it is read from, the first one set wins."""
 
@@ -62,6 +64,8 @@ class RedisSettings(BaseModel):
         socket_timeout_s: seconds a reply may take before the connection is given up.
         sweep_s: seconds between two looks at waits whose wake-up may have been lost.
         max_payload_bytes: the largest payload a job may carry in its stream entry.
+        inline_bytes: an input larger than this travels under a key of its own, as a blob.
+        max_input_bytes: the largest input a job may have at all.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -72,6 +76,8 @@ class RedisSettings(BaseModel):
     socket_timeout_s: float = Field(5.0, gt=0)
     sweep_s: float = Field(2.0, gt=0)
     max_payload_bytes: int = Field(8 * 1024 * 1024, ge=1024, le=512 * 1024 * 1024)
+    inline_bytes: int = Field(256 * 1024, ge=0)
+    max_input_bytes: int = Field(256 * 1024 * 1024, ge=1024, le=512 * 1024 * 1024)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ, **given: Any) -> Self:

@@ -1,5 +1,5 @@
 -- Give up on an entry, if the caller still owns it: keep it in the dead letter and answer with the error.
--- KEYS  1 stream of the lane · 2 result key · 3 job key · 4 dead letter
+-- KEYS  1 stream of the lane · 2 result key · 3 job key · 4 dead letter · 5.. the job's blobs
 -- ARGV  1 group · 2 consumer · 3 entry · 4 job id or '' · 5 life of the reply in ms · 6 reply channel or ''
 --       7 reply · 8 most entries the dead letter keeps · 9.. fields for the dead letter
 -- Returns 1, or 0 if the entry is gone or somebody else's
@@ -7,6 +7,7 @@ local pending = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1)
 if #pending == 0 or pending[1][2] ~= ARGV[2] then return 0 end
 redis.call('XACK', KEYS[1], ARGV[1], ARGV[3])
 redis.call('XDEL', KEYS[1], ARGV[3])
+for i = 5, #KEYS do redis.call('DEL', KEYS[i]) end
 redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[8], '*', unpack(ARGV, 9))
 if ARGV[4] ~= '' then
   local set = redis.call('SET', KEYS[2], ARGV[7], 'NX', 'PX', ARGV[5])

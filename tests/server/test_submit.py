@@ -56,14 +56,16 @@ def test_a_job_sent_again_after_its_end_is_not_run_again(client: Client, make_co
     assert consumer.read(["interactive"], 10, block_ms=0) == []
 
 
-def test_a_submit_says_whether_its_reply_is_there(client: Client, make_consumer: MakeConsumer) -> None:
+def test_a_submit_says_whether_its_reply_is_there(
+    client: Client, make_consumer: MakeConsumer, redis_settings: RedisSettings
+) -> None:
     """A caller that joins late learns in the same round trip that it need not wait."""
     consumer = make_consumer()
     jobs = [Job("m", "op", [name], id=name) for name in ("done", "new")]
     client.submit("m", "op", ["done"], job_id="done")
     consumer.settle([echo(read_one(consumer))])
 
-    assert client.ask(calls.submit(consumer.keys.prefix, jobs, max_payload_bytes=9999)) == [True, False]
+    assert client.ask(calls.submit(redis_settings, jobs)) == [True, False]
 
 
 @pytest.mark.usefixtures("bounded")
