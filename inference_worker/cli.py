@@ -6,12 +6,13 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 
 from inference_worker import logs
 from inference_worker.health import HealthPort
 from inference_worker.models.base import Runtime
-from inference_worker.registry import RegistryError, build_all
+from inference_worker.registry import RegistryError, Standins, build_all, check_named
 from inference_worker.settings import WorkerSettings
 from inference_worker.worker import Worker
 from rpc.settings import RedisSettings, SettingError
@@ -24,12 +25,20 @@ WRONG_SETTING = 2
 def parser() -> argparse.ArgumentParser:
     """Return the command line; what is not given comes from the environment."""
     line = argparse.ArgumentParser("penstock worker", description="Serve models from their Redis streams.")
-    line.add_argument("--models", help="names, name=source or module:Class, separated by commas")
+    line.add_argument(
+        "--models", help="names, name=source, name=family:source or module:Class, by commas; else the four families"
+    )
+    line.add_argument(
+        "--standins", nargs="?", const="all", help="hand-made weights: all, or missing for those not found"
+    )
+    line.add_argument("--models-dir", help="where weights lie; MODELS_DIR")
+    line.add_argument("--dtype", help="what PyTorch models compute in: auto, float32, bfloat16 or float16")
+    line.add_argument("--whisper-compute", help="what Whisper computes in: auto, int8, float16, float32 ...")
     line.add_argument("--redis-url", help="REDIS_URL")
     line.add_argument("--prefix", help="PENSTOCK_PREFIX")
     line.add_argument("--device", help="auto, cpu, cuda or cuda:1")
     line.add_argument("--batch-size", help="most entries read at once")
-    line.add_argument("--batch-cost", help="most cost of a forward pass; 0: the model's own")
+    line.add_argument("--batch-cost", help="most cost of a forward pass: a number, or model=number,...")
     line.add_argument("--linger-ms", help="longest wait for company")
     line.add_argument("--torch-threads", help="threads of a forward pass on the CPU")
     line.add_argument("--lease-s", help="seconds until an unrenewed job is taken over")
@@ -46,7 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         redis = RedisSettings.from_env(url=given.pop("redis_url"), prefix=given.pop("prefix"))
         settings = WorkerSettings.from_env(**given)
         logs.configure(settings)
-        models = build_all(settings.models, _runtime(settings))
+        standins = Standins(settings.standins, Path(settings.cache_dir).expanduser())
+        models = build_all(settings.serving, _runtime(settings), standins)
+        check_named(settings.batch_cost, models)
     except (SettingError, RegistryError) as error:
         sys.stderr.write(f"penstock worker: {error}\n")
         return WRONG_SETTING
@@ -60,7 +71,16 @@ def _runtime(settings: WorkerSettings) -> Runtime:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if settings.torch_threads:
         os.environ["OMP_NUM_THREADS"] = str(settings.torch_threads)
-    return Runtime(settings.device, max_text_chars=settings.max_text_chars)
+    return Runtime(
+        settings.device,
+        models_dir=settings.models_dir,
+        dtype=settings.dtype,
+        whisper_compute=settings.whisper_compute,
+        threads=settings.torch_threads,
+        max_text_chars=settings.max_text_chars,
+        max_image_pixels=settings.max_image_pixels,
+        max_audio_s=settings.max_audio_s,
+    )
 
 
 def _serve(worker: Worker, settings: WorkerSettings) -> int:

@@ -21,13 +21,16 @@ from inference_worker.outcome import conclude, kept_ms, stored
 from rpc.codec import encode_reply
 from rpc.connection import NoGroup
 from rpc.consumer import Consumer, Delivery, Settlement
-from rpc.errors import ModelError, QueueFull, Unavailable
-from rpc.messages import HOUR_MS, Failure, Reply, Success
+from rpc.errors import InvalidInput, ModelError, QueueFull, Unavailable
+from rpc.messages import HOUR_MS, Failure, Job, Reply, Success
 
 log = logging.getLogger(__name__)
 
 FAULTS = (Unavailable, QueueFull, NoGroup)
 """What passes by itself: Redis away, full, or just emptied."""
+
+MOST_REPLY_BYTES = 128 * 1024 * 1024
+"""The largest reply that is stored: the server copies it while it runs the script that settles the job."""
 
 TOGETHER = 256
 """The most jobs settled in one round trip."""
@@ -136,12 +139,20 @@ class Finishing:
             return Settlement(delivery, encode_reply(reply, delivery.job.encoding), HOUR_MS)
         job = ending.job
         try:
-            encoded = encode_reply(stored(job, reply), job.encoding)
+            encoded = _encoded(job, reply)
         except Exception as error:  # noqa: BLE001 (whatever a model returned, its job is told)
             log.warning("the result of job %s of %s cannot be sent: %s", job.id, job.model, error)
             failure = Failure.of(ModelError(f"the result {error}".encode(errors="replace").decode()))
             encoded = encode_reply(failure, job.encoding)
         return Settlement(delivery, encoded, kept_ms(job, reply))
+
+
+def _encoded(job: Job, reply: Reply) -> bytes:
+    """Return a reply as it is stored; raise `InvalidInput` if it has no form on the wire or is too large for it."""
+    encoded = encode_reply(stored(job, reply), job.encoding)
+    if len(encoded) > MOST_REPLY_BYTES:
+        raise InvalidInput(f"has {len(encoded)} bytes, over the limit of {MOST_REPLY_BYTES}: ask for less at once")
+    return encoded
 
 
 def _until_told(deliver: Callable[[], object]) -> None:

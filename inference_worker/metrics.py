@@ -41,6 +41,7 @@ class WorkerMetrics:
         self.lost = self._counter("penstock_lost_leases_total", "Jobs another worker took over from this one", model)
         self.held = self._gauge("penstock_jobs_in_hand", "Jobs read and not yet settled", model)
         self.bytes = self._gauge("penstock_model_bytes", "Memory of the weights", model)
+        self.free = self._gauge("penstock_device_free_bytes", "Memory free on the device", ["device"])
         self.ready = self._gauge("penstock_worker_ready", "1 while the worker takes jobs", [])
         self.origin_requests = self._counter(
             "model_service_requests_total", "Jobs settled, by success or error", ["model", "status"])
@@ -58,6 +59,11 @@ class WorkerMetrics:
 
     def _histogram(self, name: str, text: str, labels: list[str], buckets: Iterable[float] = SECONDS) -> Histogram:
         return Histogram(name, text, labels, buckets=tuple(buckets), registry=self.registry)
+
+    def free_bytes(self, device: str, find_out: Callable[[], int | None]) -> None:
+        """Say how the free memory of a device is found out; nothing is told of one that does not tell."""
+        if find_out() is not None:
+            self.free.labels(device).set_function(lambda: float(find_out() or 0))
 
     def of(self, model: str, ops: tuple[str, ...]) -> "ModelMetrics":
         """Return the metrics of one model."""

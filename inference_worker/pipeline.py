@@ -1,7 +1,7 @@
 """One model's way through the worker: read > prepare > units > infer > finish. Wires the stages; runs none itself.
 
 Intake ──> Preparing ──> InHand (units) ──> Inferring ──> Finishing
-a thread   shared pool   batching           a thread      a thread
+a thread   a pool        batching           a thread      a thread
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -39,7 +39,6 @@ class Surroundings:
     settings: WorkerSettings
     metrics: WorkerMetrics
     clock: ServerClock
-    prepare_pool: ThreadPoolExecutor
     about: Callable[[], Mapping[str, str]]
 
 
@@ -52,15 +51,20 @@ class Pipeline:
         self._around = around
         self._metrics = around.metrics.of(model.name, model.ops)
         linger_s = settings.linger_ms / 1000 if model.overhead else 0.0
-        policy = Policy(settings.batch_cost or model.budget, model.overhead, linger_s, settings.bulk_every)
-        self._in_hand = InHand(policy, units_held=settings.units_held)
+        policy = Policy(settings.budget_of(model.name) or model.budget, model.overhead, linger_s, settings.bulk_every)
+        self._in_hand = InHand(policy, units_held=min(settings.units_held, model.held or settings.units_held))
+        # a pool each, because a query must not wait behind the decoding of a long recording
+        self._prepare_pool = ThreadPoolExecutor(settings.prepare_threads, f"prepare-{model.name}")
         # a consumer each, because a blocking read holds its connection, and a reply must not wait for it
         self._reader = self._consumer(block_s=BLOCK_MS / 1000)
         self._teller = self._consumer()
         self._renewer = self._consumer()
+        self._fetcher = self._consumer()
         self._finishing = Finishing(model, self._in_hand, self._teller, self._metrics)
         self._inferring = Inferring(model, self._in_hand, self._metrics, self._finishing.tell)
-        self._preparing = Preparing(model, self._in_hand, around.prepare_pool, self._metrics, self._finishing.put)
+        self._preparing = Preparing(
+            model, self._in_hand, self._prepare_pool, self._fetcher.blob, self._metrics, self._finishing.put
+        )
         self._intake = Intake(
             self._reader,
             self._in_hand,
@@ -73,6 +77,7 @@ class Pipeline:
         )
         self._metrics.weights(int(model.about().get("bytes", 0)))
         self._metrics.in_hand(lambda: float(len(self._in_hand.places())))
+        around.metrics.free_bytes(model.where(), model.free)
 
     def _start(self, jobs: Sequence[JobInHand]) -> None:
         self._preparing.start(jobs)
@@ -83,7 +88,8 @@ class Pipeline:
         around = self._around
         keys = Keys(around.redis.prefix, self.model.name)
         connection = BlockingConnection(around.redis, block_s=block_s)
-        limits = replace(around.settings.limits, max_payload_bytes=around.redis.max_payload_bytes)
+        most = {"max_payload_bytes": around.redis.max_payload_bytes, "max_input_bytes": around.redis.max_input_bytes}
+        limits = replace(around.settings.limits, **most)
         return Consumer(connection, keys, around.name, limits)
 
     @property
@@ -103,7 +109,10 @@ class Pipeline:
         return Leased(self._renewer, self._in_hand.holds, self._about, self._gone)
 
     def _about(self) -> Mapping[str, str]:
-        return {**self._around.about(), **self.model.about(), "ops": ",".join(self.model.ops)}
+        free = self.model.free()
+        device = {"device": self.model.where()} | ({} if free is None else {"free_bytes": str(free)})
+        weights = {"weights": self.model.weights} if self.model.weights else {}
+        return {**self._around.about(), **device, **weights, **self.model.about(), "ops": ",".join(self.model.ops)}
 
     def _gone(self, lost: Collection[Place], answered: Collection[Place]) -> None:
         if lost:
@@ -132,7 +141,8 @@ class Pipeline:
         return self._in_hand.wait_until_empty(timeout_s)
 
     def close(self) -> None:
-        """End the infer and finish stages."""
+        """End the prepare, infer and finish stages."""
+        self._prepare_pool.shutdown(wait=False, cancel_futures=True)
         self._in_hand.close()
         self._finishing.stop()
 

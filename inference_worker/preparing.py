@@ -1,15 +1,20 @@
-"""The prepare stage: inputs become units, on a pool of threads shared by all models of the process."""
+"""The prepare stage: inputs become units, on a pool of threads. Inputs that travelled as blobs are fetched here."""
 
 import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from tenacity import Retrying, retry_if_exception_type, wait_random_exponential
 
 from inference_worker.inhand import InHand
 from inference_worker.job import JobInHand
 from inference_worker.metrics import ModelMetrics
-from inference_worker.models.base import InvalidInput, Model
+from inference_worker.models.base import Model
 from inference_worker.outcome import blame
+from rpc.errors import RpcError, Unavailable
+from rpc.messages import Blob
 
 log = logging.getLogger(__name__)
 
@@ -22,12 +27,14 @@ class Preparing:
         model: Model,
         in_hand: InHand,
         pool: ThreadPoolExecutor,
+        fetch: Callable[[str, Blob], Any],
         metrics: ModelMetrics,
         done: Callable[[Sequence[JobInHand]], None],
     ) -> None:
         self._model = model
         self._in_hand = in_hand
         self._pool = pool
+        self._fetch = fetch
         self._threads = pool._max_workers  # noqa: SLF001 (the pool has no public word for its size)
         self._metrics = metrics
         self._done = done
@@ -50,11 +57,26 @@ class Preparing:
         """Prepare one input; return whether its job is done with that."""
         started = time.monotonic()
         try:
-            units = self._model.prepare(job.job.op, job.job.inputs[given], job.job.options)
+            units = self._model.prepare(job.job.op, self._given(job, given), job.job.options)
         except Exception as error:
-            if not isinstance(error, InvalidInput):
+            if not isinstance(error, RpcError):
                 log.exception("prepare of %s failed on job %s", job.job.model, job.job.id)
             return self._in_hand.refused(job, given, blame(error), time.monotonic() - started)
         took_s = time.monotonic() - started
         self._metrics.prepare_seconds.observe(took_s)
         return self._in_hand.prepared(job, given, units, took_s)
+
+    def _given(self, job: JobInHand, given: int) -> Any:
+        """Return an input of a job, fetched again and again while Redis is away and somebody wants it."""
+        there = job.job.inputs[given]
+        if not isinstance(there, Blob):
+            return there
+        for attempt in Retrying(
+            retry=retry_if_exception_type(Unavailable),
+            wait=wait_random_exponential(multiplier=0.05, max=1.0),
+            stop=lambda _: job.dropped,
+            reraise=True,
+        ):
+            with attempt:
+                return self._fetch(job.job.id, there)
+        raise AssertionError("unreachable")

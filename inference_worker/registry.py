@@ -3,10 +3,15 @@
 import importlib
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Literal
 
 from inference_worker.models.base import Model, Runtime
+from inference_worker.settings import EVERY_MODEL, FAMILIES
+from inference_worker.standins import cache
 from rpc.keys import check_model
 
 log = logging.getLogger(__name__)
@@ -14,34 +19,89 @@ log = logging.getLogger(__name__)
 MODELS = {
     "echo": "inference_worker.models.echo:Echo",
     "minilm": "inference_worker.models.sentence_encoder:MiniLM",
+    "whisper": "inference_worker.models.whisper:Whisper",
+    "siglip": "inference_worker.models.siglip:Siglip",
+    "bge-m3": "inference_worker.models.bge_m3:BgeM3",
+    "yunet": "inference_worker.models.yunet:YuNet",
 }
 """The models the project brings, by name."""
 
 ENCODER = "inference_worker.models.sentence_encoder:SentenceEncoder"
-"""What `name=source` loads."""
+"""What `name=source` loads where neither name nor source says otherwise."""
+
+STAND_IN = "stand-in"
+
+GIGABYTE = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Standins:
+    """Which families are served from hand-made weights, and where those are kept."""
+
+    mode: Literal["no", "all", "missing"] = "no"
+    directory: Path = Path()
 
 
 class RegistryError(Exception):
     """A model named at start cannot be served; the message says which and why."""
 
 
-def build(spec: str, runtime: Runtime) -> Model:
+@dataclass(frozen=True, slots=True)
+class _Spec:
+    """One entry of `--models`: the name to serve under, which class, from what; the family is "" if it is none."""
+
+    name: str
+    path: str
+    source: str = ""
+    family: str = ""
+
+    @classmethod
+    def of(cls, text: str) -> "_Spec":
+        name, given, source = text.partition("=")
+        family, _, rest = source.partition(":")
+        if given and family in MODELS:
+            return cls(name, MODELS[family], rest, family)
+        if name in MODELS:
+            return cls(name, MODELS[name], source, name)
+        return cls(name, ENCODER, source) if source else cls("", text)
+
+
+def build(text: str, runtime: Runtime, standins: Standins = Standins()) -> Model:
     """Return the model of one entry of `--models`, not yet loaded.
 
-    `echo` is a model of the project, `name=directory-or-hub-id` a sentence encoder, `module:Class` a user's own.
+    `echo` is a model of the project, `siglip=source` one of its families from other weights, `asr=whisper:source` the
+    same under another name, `name=source` any sentence encoder, `module:Class` a user's own. A source is a directory,
+    a file or a hub id.
     """
-    name, _, source = spec.partition("=")
-    path = ENCODER if source else MODELS.get(spec, spec)
+    spec = _Spec.of(text)
     try:
-        model = _class(path)(replace(runtime, source=source))
-        if source:
-            model.name = name
+        kind = _class(spec.path)
+        model = kind(replace(runtime, source=spec.source))
+        if spec.family in FAMILIES and (standins.mode == "missing" or (standins.mode == "all" and not spec.source)):
+            model = _stood_in(model, kind, spec, standins)
+        model.weights = model.weights or spec.source
+        model.name = spec.name or model.name
         check_model(model.name)
     except Exception as error:
-        raise RegistryError(f"--models {spec}: {error}") from error
+        raise RegistryError(f"--models {text}: {error}") from error
     if not model.ops:
-        raise RegistryError(f"--models {spec}: {type(model).__name__} offers no ops")
+        raise RegistryError(f"--models {text}: {type(model).__name__} offers no ops")
     return model
+
+
+def _stood_in(model: Model, kind: type[Model], spec: _Spec, standins: Standins) -> Model:
+    """Return the model on hand-made weights, or as it is if its own are there and are to be preferred."""
+    if standins.mode == "missing":
+        try:
+            model.needs()
+        except FileNotFoundError as missing:
+            log.info("%s is served by a stand-in: %s", spec.name, missing)
+        else:
+            return model
+    source = cache.built(spec.family, standins.directory)
+    stood_in = kind(replace(model.runtime, source=str(source)))
+    stood_in.weights = STAND_IN
+    return stood_in
 
 
 def _class(path: str) -> type[Model]:
@@ -54,14 +114,50 @@ def _class(path: str) -> type[Model]:
     return kind
 
 
-def build_all(specs: Sequence[str], runtime: Runtime) -> list[Model]:
+def build_all(specs: Sequence[str], runtime: Runtime, standins: Standins = Standins()) -> list[Model]:
     """Return the models of `--models`; raise if two of them have one name."""
-    models = [build(spec, runtime) for spec in specs]
+    models = [build(spec, runtime, standins) for spec in specs]
     names = [model.name for model in models]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
         raise RegistryError(f"--models: {', '.join(sorted(twice))} is named twice")
     return models
+
+
+def check_named(names: Iterable[str], models: Iterable[Model]) -> None:
+    """Raise `RegistryError` if `batch_cost` names a model that is not served: it would do nothing."""
+    served = [model.name for model in models]
+    strange = [name for name in names if name not in {*served, EVERY_MODEL}]
+    if strange:
+        raise RegistryError(f"PENSTOCK_BATCH_COST: {strange[0]} is none of the models served: {', '.join(served)}")
+
+
+def check_fit(models: Iterable[Model]) -> None:
+    """Raise `RegistryError` if the weights of the models take more memory than a device has free.
+
+    Weights that have to be fetched are fetched here.
+    """
+    needs = {model: _needs(model) for model in models}
+    for device, there in groupby(sorted(needs, key=lambda model: model.where()), key=lambda model: model.where()):
+        together = list(there)
+        wanted, free = sum(needs[model] for model in together), together[0].free()
+        if free is not None and wanted > free:
+            each = ", ".join(f"{model.name} {needs[model] / GIGABYTE:.1f}" for model in together)
+            raise RegistryError(
+                f"the models ({each}) need {wanted / GIGABYTE:.1f} GB on {device}, {free / GIGABYTE:.1f} GB are free;"
+                " serve fewer of them, or set PENSTOCK_MEMORY_CHECK=false to try all the same"
+            )
+
+
+def _needs(model: Model) -> int:
+    try:
+        return model.needs()
+    except Exception as error:
+        raise _not_loaded(model, error) from error
+
+
+def _not_loaded(model: Model, error: Exception) -> RegistryError:
+    return RegistryError(f"model {model.name} cannot be loaded: {type(error).__name__}: {error}")
 
 
 def load(model: Model) -> None:
@@ -71,5 +167,5 @@ def load(model: Model) -> None:
         model.load()
         model.warm_up()
     except Exception as error:
-        raise RegistryError(f"model {model.name} cannot be loaded: {type(error).__name__}: {error}") from error
+        raise _not_loaded(model, error) from error
     log.info("%s loaded and warm after %.1f s", model.name, time.monotonic() - started)

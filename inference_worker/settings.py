@@ -2,12 +2,18 @@
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from rpc.consumer import Limits
-from rpc.settings import SettingError, complaint, read_environment
+from rpc.settings import complaint, read_environment
+
+FAMILIES = ("whisper", "siglip", "bge-m3", "yunet")
+"""What a worker serves that is not told what to serve."""
+
+EVERY_MODEL = "*"
 
 ENVIRONMENT = {
     "models": ("PENSTOCK_MODELS",),
@@ -15,6 +21,18 @@ ENVIRONMENT = {
     "torch_threads": ("PENSTOCK_TORCH_THREADS",),
     "prepare_threads": ("PENSTOCK_PREPARE_THREADS",),
     "batch_size": ("PENSTOCK_BATCH_SIZE", "BATCH_SIZE"),
+    "asr_model": ("ASR_MODEL",),
+    "vision_model": ("VISION_MODEL_NAME",),
+    "load_bge_m3": ("LOAD_BGE_M3",),
+    "feature_face": ("FEATURE_FACE",),
+    "models_dir": ("PENSTOCK_MODELS_DIR", "MODELS_DIR"),
+    "standins": ("PENSTOCK_STANDINS",),
+    "cache_dir": ("PENSTOCK_CACHE_DIR",),
+    "dtype": ("PENSTOCK_DTYPE",),
+    "whisper_compute": ("PENSTOCK_WHISPER_COMPUTE",),
+    "memory_check": ("PENSTOCK_MEMORY_CHECK",),
+    "max_image_pixels": ("PENSTOCK_MAX_IMAGE_PIXELS",),
+    "max_audio_s": ("PENSTOCK_MAX_AUDIO_S",),
     "units_held": ("PENSTOCK_UNITS_HELD",),
     "batch_cost": ("PENSTOCK_BATCH_COST",),
     "linger_ms": ("PENSTOCK_LINGER_MS", "BATCH_TIMEOUT_MS"),
@@ -31,18 +49,41 @@ ENVIRONMENT = {
 }
 """Field -> the environment variables it is read from, the first one set wins."""
 
+SWITCHES = {"1": "all", "true": "all", "yes": "all", "on": "all", "0": "no", "false": "no", "off": "no"}
+"""What a variable that is a yes or no elsewhere means for `standins`."""
+
+
+def _default_cache() -> str:
+    """Return where this user's programs keep what they can make again, as the XDG base directory specification says."""
+    return str(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "penstock")
+
 
 class WorkerSettings(BaseModel):
     """What a worker process is told.
 
     Attributes:
-        models: what to serve: a name, `name=directory-or-hub-id` for an encoder, or `module:Class`.
+        models: what to serve: a name, `name=source`, `name=family:source` or `module:Class`; none of it means the
+            four families, less what the flags below switch off.
+        asr_model: what `whisper` loads where no source is given: a size, a directory or a hub id.
+        vision_model: the same for `siglip`.
+        load_bge_m3: whether `bge-m3` is among the models served by default.
+        feature_face: whether `yunet` is.
+        models_dir: a directory to look for weights in before the hub's cache.
+        standins: "all" serves hand-made weights for every family without a source of its own, "missing" for those
+            whose weights are not found, "no" for none.
+        cache_dir: where stand-ins are kept once they are built.
+        dtype: what PyTorch models compute in: "auto" is float32 on the CPU, bfloat16 or float16 on a GPU.
+        whisper_compute: what Whisper computes in: "auto" is int8 on the CPU, float16 on a GPU.
+        memory_check: whether models that do not fit into free memory are refused before any is loaded.
+        max_image_pixels: the largest picture accepted, in pixels.
+        max_audio_s: the longest recording accepted, in seconds.
         device: "auto", "cpu", "cuda" or "cuda:1".
-        torch_threads: threads of one forward pass on the CPU; 0 leaves it to PyTorch.
-        prepare_threads: threads that tokenise and decode, shared by all models.
+        torch_threads: threads of one forward pass on the CPU; 0 leaves it to the library.
+        prepare_threads: threads that tokenise and decode, of each model.
         batch_size: the most entries read from a lane at once.
         units_held: the most units of a lane held unfinished; what is held is not free for other workers.
-        batch_cost: the most cost of one forward pass, padding included; 0 leaves it to the model.
+        batch_cost: the most cost of one forward pass, padding included: a number for all models, or
+            `model=number,...`; a model without one has its own.
         linger_ms: how long a batch smaller than the last one waits for company.
         bulk_every: of so many batches at least one is of the bulk lane.
         lease_s: how long a job may go unrenewed before another worker takes it over.
@@ -58,13 +99,25 @@ class WorkerSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    models: tuple[str, ...] = Field((), min_length=1)
+    models: tuple[str, ...] = ()
+    asr_model: str = ""
+    vision_model: str = ""
+    load_bge_m3: bool = True
+    feature_face: bool = True
+    models_dir: str = ""
+    standins: Literal["no", "all", "missing"] = "no"
+    cache_dir: str = Field(default_factory=_default_cache)
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    whisper_compute: str = Field("auto", pattern=r"^[a-z0-9_]+$")
+    memory_check: bool = True
+    max_image_pixels: int = Field(50_000_000, ge=1)
+    max_audio_s: float = Field(14_400.0, gt=0)
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     torch_threads: int = Field(0, ge=0)
     prepare_threads: int = Field(default_factory=lambda: min(4, os.cpu_count() or 1), ge=1)
     batch_size: int = Field(64, ge=1)
     units_held: int = Field(128, ge=1)
-    batch_cost: int = Field(0, ge=0)
+    batch_cost: Mapping[str, int] = Field(default_factory=dict)
     linger_ms: float = Field(2.0, ge=0)
     bulk_every: int = Field(8, ge=2)
     lease_s: float = Field(30.0, ge=0.2)
@@ -81,20 +134,50 @@ class WorkerSettings(BaseModel):
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
-            return tuple(name.strip() for name in value.split(",") if name.strip())
+            value = tuple(name.strip() for name in value.split(",") if name.strip())
+            if not value:
+                raise ValueError("names no model")
         return value
+
+    @field_validator("standins", mode="before")
+    @classmethod
+    def _switch(cls, value: Any) -> Any:
+        return SWITCHES.get(str(value).lower(), value)
+
+    @field_validator("batch_cost", mode="before")
+    @classmethod
+    def _costs(cls, value: Any) -> Any:
+        if isinstance(value, int | str) and str(value).strip().isdigit():
+            return {EVERY_MODEL: value} if int(value) else {}
+        if not isinstance(value, str):
+            return value
+        pairs = [pair.partition("=") for pair in value.split(",") if pair.strip()]
+        if not all(name.strip() and cost.strip().isdigit() for name, _, cost in pairs):
+            raise ValueError("must be a number, or model=number,...")
+        return {name.strip(): int(cost) for name, _, cost in pairs}
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ, **given: Any) -> Self:
         """Return the settings of the environment, overridden by those given; raise `SettingError` by name."""
         values, origin = read_environment(ENVIRONMENT, environ)
         chosen = {**values, **{name: value for name, value in given.items() if value is not None}}
-        if "models" not in chosen:
-            raise SettingError("--models (or PENSTOCK_MODELS) is not set: name at least one model, such as minilm")
         try:
             return cls.model_validate(chosen)
         except ValidationError as error:
             raise complaint(error, origin) from None
+
+    @property
+    def serving(self) -> tuple[str, ...]:
+        """What is served, as `--models` would name it: the sources the origin's variables give filled in."""
+        flags = {"bge-m3": self.load_bge_m3, "yunet": self.feature_face}
+        named = self.models or tuple(name for name in FAMILIES if flags.get(name, True))
+        # a stand-in was asked for in place of these
+        sources = {} if self.standins == "all" else {"whisper": self.asr_model, "siglip": self.vision_model}
+        return tuple(f"{name}={sources[name]}" if sources.get(name) else name for name in named)
+
+    def budget_of(self, model: str) -> int | None:
+        """Return the most cost of a forward pass of a model, or None if it is left to the model."""
+        return self.batch_cost.get(model, self.batch_cost.get(EVERY_MODEL))
 
     @property
     def limits(self) -> Limits:

@@ -10,7 +10,6 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from inference_worker import __version__
@@ -19,7 +18,7 @@ from inference_worker.lease import LeaseRenewal
 from inference_worker.metrics import LaneCollector, WorkerMetrics
 from inference_worker.models.base import Model
 from inference_worker.pipeline import Pipeline, Surroundings
-from inference_worker.registry import load
+from inference_worker.registry import check_fit, load
 from inference_worker.settings import WorkerSettings
 from rpc.connection import BlockingConnection
 from rpc.errors import RpcError
@@ -83,15 +82,15 @@ class Worker:
 
     def run(self) -> int:
         """Load, serve and drain; return the exit status: 0 after a stop, 1 after a stage died."""
+        if self._settings.memory_check:
+            check_fit(self._models)
         for model in self._models:
             load(model)
-        prepare_pool = ThreadPoolExecutor(self._settings.prepare_threads, "prepare")
-        pipelines = [Pipeline(model, self._surroundings(prepare_pool)) for model in self._models]
+        pipelines = [Pipeline(model, self._surroundings()) for model in self._models]
         self._start(pipelines)
         self._failure = self._end()
         if self._failure is None:
             self._drain(pipelines)
-        prepare_pool.shutdown(wait=False, cancel_futures=True)
         self._state = State.STOPPED
         return 0 if self._failure is None else 1
 
@@ -102,10 +101,8 @@ class Worker:
             with contextlib.suppress(queue.Empty):
                 return self._ends.get(timeout=SIGNALS_HEARD_S)
 
-    def _surroundings(self, prepare_pool: ThreadPoolExecutor) -> Surroundings:
-        return Surroundings(
-            self.name, self._redis, self._settings, self.metrics, self._clock, prepare_pool, self._about
-        )
+    def _surroundings(self) -> Surroundings:
+        return Surroundings(self.name, self._redis, self._settings, self.metrics, self._clock, self._about)
 
     def _about(self) -> dict[str, str]:
         return {

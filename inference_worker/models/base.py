@@ -5,6 +5,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from inference_worker.memory import available_bytes
 from rpc.errors import InvalidInput, RpcError
 
 __all__ = ["InvalidInput", "Model", "Outcome", "Runtime", "Unit"]
@@ -64,6 +65,7 @@ class Model(abc.ABC):
 
     Attributes:
         name: the model's name on the wire.
+        weights: where its weights come from, for people: a source, "stand-in", or "" for its own.
         ops: what it offers.
         budget: the most cost one forward pass may hold, padding included.
         overhead: what a pass costs besides its units, in the same measure; the larger, the more padding, and
@@ -75,6 +77,7 @@ class Model(abc.ABC):
     """
 
     name: str = ""
+    weights: str = ""
     ops: tuple[str, ...] = ()
     budget: int = 64
     overhead: int = 8
@@ -84,6 +87,14 @@ class Model(abc.ABC):
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
+
+    def where(self) -> str:
+        """Return the device whose memory `needs` and `free` speak of: "cpu", "cuda:0"."""
+        return "cpu"
+
+    def free(self) -> int | None:
+        """Return the memory in bytes that is free there now, or None if the system does not tell."""
+        return available_bytes()
 
     def needs(self) -> int:
         """Return the memory in bytes that `load` will take on the device; raise if the weights are not there.

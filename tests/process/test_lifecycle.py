@@ -283,11 +283,11 @@ def test_help_is_told_without_a_redis(start_worker_on: StartWorker) -> None:
     assert worker.wait() == 0
 
 
-def test_a_worker_without_models_says_what_to_do() -> None:
-    """A worker that is told nothing to serve ends with status 2 and an example."""
-    line = [sys.executable, "-m", "inference_worker"]
+def test_a_worker_told_of_no_model_says_so() -> None:
+    """A list of models that names none ends the worker with status 2, by the name of what was given."""
+    line = [sys.executable, "-m", "inference_worker", "--models", ","]
     ended = subprocess.run(
         line, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=LONG_S, check=False
     )
 
-    assert (ended.returncode, "name at least one model, such as minilm" in ended.stderr) == (2, True)
+    assert (ended.returncode, "PENSTOCK_MODELS=',': names no model" in ended.stderr) == (2, True)

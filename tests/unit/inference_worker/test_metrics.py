@@ -166,4 +166,4 @@ def test_no_metric_has_a_label_of_unbounded_values() -> None:
         for label in metric._labelnames
     }
 
-    assert labels == {"model", "op", "status", "lane"}
+    assert labels == {"model", "op", "status", "lane", "device"}

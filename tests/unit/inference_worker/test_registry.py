@@ -4,7 +4,7 @@ import pytest
 
 from inference_worker.models.base import Runtime
 from inference_worker.models.echo import Echo
-from inference_worker.registry import MODELS, RegistryError, build, build_all, load
+from inference_worker.registry import MODELS, RegistryError, build, build_all, check_fit, check_named, load
 from tests.models import CannotLoad, CannotWarmUp, Upper
 
 RUNTIME = Runtime(max_text_chars=77)
@@ -40,10 +40,65 @@ def test_a_source_with_a_name_is_an_encoder_of_that_name() -> None:
     ]
 
 
+def test_a_family_takes_other_weights_and_another_name() -> None:
+    """`echo=source` stays the family; `mine=echo:source` serves it under a name of one's own, `mine=echo` as it is."""
+    models = build_all(["echo=/weights/a", "mine=echo:/weights/b", "yours=echo"], RUNTIME)
+
+    assert [(type(model), model.name, model.runtime.source) for model in models] == [
+        (Echo, "echo", "/weights/a"),
+        (Echo, "mine", "/weights/b"),
+        (Echo, "yours", ""),
+    ]
+
+
+class Large(Echo):
+    """A model that says what it needs."""
+
+    name = "large"
+
+    def needs(self) -> int:
+        """Return ten gigabytes."""
+        return 10_000_000_000
+
+    def free(self) -> int:
+        """Return fifteen."""
+        return 15_000_000_000
+
+
+class Elsewhere(Large):
+    """The same on another device."""
+
+    name = "elsewhere"
+
+    def where(self) -> str:
+        """Return a device of its own."""
+        return "cuda:1"
+
+
+def test_models_that_fit_are_let_be() -> None:
+    """Each device is counted for itself."""
+    check_fit([Large(RUNTIME), Elsewhere(RUNTIME)])
+
+
+def test_more_than_fits_is_refused_with_what_each_needs() -> None:
+    """Whoever asks for too much reads how much, where, and what to do, before anything is loaded."""
+    with pytest.raises(
+        RegistryError, match=r"the models \(large 10.0, large 10.0\) need 20.0 GB on cpu, 15.0 GB are free; serve fewer"
+    ):
+        check_fit([Large(RUNTIME), Elsewhere(RUNTIME), Large(RUNTIME)])
+
+
+def test_a_budget_for_a_model_that_is_not_served_is_refused() -> None:
+    """A misspelt name in `PENSTOCK_BATCH_COST` would do nothing."""
+    check_named(["*", "large"], [Large(RUNTIME)])
+    with pytest.raises(RegistryError, match="PENSTOCK_BATCH_COST: whispr is none of the models served: large"):
+        check_named(["whispr"], [Large(RUNTIME)])
+
+
 @pytest.mark.parametrize(
     ("spec", "complaint"),
     [
-        ("nothing", r"neither one of echo, minilm, nor name=source, nor module:Class"),
+        ("nothing", r"neither one of echo, minilm, .*, nor name=source, nor module:Class"),
         ("no.such.module:Model", r"No module named 'no'"),
         ("tests.models:Missing", r"has no attribute 'Missing'"),
         ("tests.models:GATE_S", r"no subclass of inference_worker.models.base.Model"),

@@ -14,7 +14,19 @@ OTHER_THAN_DEFAULT = {
     "prepare_threads": ("3", 3),
     "batch_size": ("7", 7),
     "units_held": ("9", 9),
-    "batch_cost": ("11", 11),
+    "batch_cost": ("11", {"*": 11}),
+    "asr_model": ("small", "small"),
+    "vision_model": ("google/siglip-base-patch16-224", "google/siglip-base-patch16-224"),
+    "load_bge_m3": ("false", False),
+    "feature_face": ("0", False),
+    "models_dir": ("/weights", "/weights"),
+    "standins": ("missing", "missing"),
+    "cache_dir": ("/somewhere", "/somewhere"),
+    "dtype": ("bfloat16", "bfloat16"),
+    "whisper_compute": ("int8_float32", "int8_float32"),
+    "memory_check": ("false", False),
+    "max_image_pixels": ("13", 13),
+    "max_audio_s": ("14", 14.0),
     "linger_ms": ("1.5", 1.5),
     "bulk_every": ("4", 4),
     "lease_s": ("2.5", 2.5),
@@ -67,10 +79,39 @@ def test_models_are_separated_by_commas_and_blanks_do_not_matter() -> None:
     assert WorkerSettings.from_env({"PENSTOCK_MODELS": " echo, minilm ,,"}).models == ("echo", "minilm")
 
 
-def test_without_models_the_refusal_says_what_to_do() -> None:
-    """A worker with nothing to serve does not start."""
-    with pytest.raises(SettingError, match=r"--models \(or PENSTOCK_MODELS\) is not set: name at least one"):
-        WorkerSettings.from_env({})
+@pytest.mark.parametrize(
+    ("environ", "serving"),
+    [
+        ({}, ("whisper", "siglip", "bge-m3", "yunet")),
+        ({"LOAD_BGE_M3": "false"}, ("whisper", "siglip", "yunet")),
+        ({"LOAD_BGE_M3": "true", "FEATURE_FACE": "false"}, ("whisper", "siglip", "bge-m3")),
+        ({"ASR_MODEL": "small", "VISION_MODEL_NAME": "/w/s"}, ("whisper=small", "siglip=/w/s", "bge-m3", "yunet")),
+        ({"PENSTOCK_MODELS": "echo,whisper", "ASR_MODEL": "small"}, ("echo", "whisper=small")),
+        ({"PENSTOCK_MODELS": "whisper=large-v3", "ASR_MODEL": "small"}, ("whisper=large-v3",)),
+        ({"PENSTOCK_MODELS": "yunet", "FEATURE_FACE": "false"}, ("yunet",)),
+        ({"ASR_MODEL": "small", "PENSTOCK_STANDINS": "1"}, ("whisper", "siglip", "bge-m3", "yunet")),
+    ],
+)
+def test_the_flags_of_the_system_it_replaces_choose_what_is_served(
+    environ: dict[str, str], serving: tuple[str, ...]
+) -> None:
+    """Without `--models` the four families are served, less what is switched off, from the sources named."""
+    assert WorkerSettings.from_env(environ).serving == serving
+
+
+@pytest.mark.parametrize(("text", "mode"), [("1", "all"), ("true", "all"), ("all", "all"), ("0", "no"), ("no", "no")])
+def test_stand_ins_are_asked_for_like_a_switch(text: str, mode: str) -> None:
+    """`PENSTOCK_STANDINS=1` says it as well as `all`."""
+    assert WorkerSettings.from_env({"PENSTOCK_STANDINS": text}).standins == mode
+
+
+def test_a_budget_may_be_given_for_each_model() -> None:
+    """What is a fitting batch differs from model to model; one number holds for those not named."""
+    settings = WorkerSettings.from_env({"PENSTOCK_BATCH_COST": "whisper=8, bge-m3=4096"})
+
+    assert [settings.budget_of(name) for name in ("whisper", "bge-m3", "siglip")] == [8, 4096, None]
+    assert WorkerSettings.from_env({"PENSTOCK_BATCH_COST": "9"}).budget_of("siglip") == 9
+    assert WorkerSettings.from_env({"PENSTOCK_BATCH_COST": "0"}).budget_of("siglip") is None
 
 
 def test_a_list_of_no_models_is_refused() -> None:
@@ -89,6 +130,15 @@ def test_a_list_of_no_models_is_refused() -> None:
         ("BATCH_SIZE", "many"),
         ("PENSTOCK_UNITS_HELD", "0"),
         ("PENSTOCK_BATCH_COST", "-1"),
+        ("PENSTOCK_BATCH_COST", "whisper"),
+        ("PENSTOCK_BATCH_COST", "whisper=many"),
+        ("LOAD_BGE_M3", "perhaps"),
+        ("PENSTOCK_STANDINS", "some"),
+        ("PENSTOCK_DTYPE", "int8"),
+        ("PENSTOCK_WHISPER_COMPUTE", "INT 8"),
+        ("PENSTOCK_MEMORY_CHECK", "maybe"),
+        ("PENSTOCK_MAX_IMAGE_PIXELS", "0"),
+        ("PENSTOCK_MAX_AUDIO_S", "0"),
         ("PENSTOCK_LINGER_MS", "-0.1"),
         ("BATCH_TIMEOUT_MS", "soon"),
         ("PENSTOCK_BULK_EVERY", "1"),
