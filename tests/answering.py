@@ -10,7 +10,7 @@ from redis import Redis
 from rpc.codec import encode_reply
 from rpc.consumer import Consumer, Delivery, Settlement
 from rpc.keys import GROUP, LANES, Lane
-from rpc.messages import HOUR_MS, Job, Meta, Reply, Success
+from rpc.messages import HOUR_MS, Blob, Job, Meta, Reply, Success
 
 READ_MS = 5000
 """How long a read waits for an entry that a test has promised."""
@@ -37,6 +37,12 @@ def reply_with(delivery: Delivery, result: Mapping[str, Any] | Reply, *, keep_ms
 def echo(delivery: Delivery) -> Settlement:
     """Return the end of a job that gives its inputs back."""
     return reply_with(delivery, {"outputs": list(job_of(delivery).inputs)})
+
+
+def given(consumer: Consumer, delivery: Delivery) -> list[Any]:
+    """Return the inputs of a job as the worker's prepare stage gets them: what travelled as blobs is fetched."""
+    job = job_of(delivery)
+    return [consumer.blob(job.id, item) if isinstance(item, Blob) else item for item in job.inputs]
 
 
 def told(delivery: Delivery, channel: str) -> Delivery:
@@ -66,7 +72,10 @@ class Answering:
         while not self._stopping.is_set():
             deliveries = self._consumer.read(LANES, 64, block_ms=10)
             if deliveries:
-                self._consumer.settle([echo(delivery) for delivery in deliveries])
+                self._consumer.settle([self._echo(delivery) for delivery in deliveries])
+
+    def _echo(self, delivery: Delivery) -> Settlement:
+        return reply_with(delivery, {"outputs": given(self._consumer, delivery)})
 
 
 def age(raw: "Redis", consumer: Consumer, delivery: Delivery, *, idle_ms: int, deliveries: int = 1) -> None:
