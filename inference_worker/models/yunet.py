@@ -1,0 +1,207 @@
+"""YuNet: faces in pictures, through OpenCV. Always on the CPU: OpenCV's wheels have no other device."""
+
+import hashlib
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from inference_worker.media import images
+from inference_worker.memory import resident_bytes
+from inference_worker.models.base import InvalidInput, Model, Outcome, Runtime, Unit
+from inference_worker.weights import locate
+from rpc import pictures
+from rpc.errors import RpcError
+
+FILE = "face_detection_yunet_2023mar.onnx"
+REPOSITORY = "opencv/face_detection_yunet"
+SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
+"""Of `FILE`, as the pointer in OpenCV's zoo of models has it."""
+
+LONG_SIDE = 1280
+"""A larger picture is shrunk to this: YuNet is trained on faces of 10 to 300 pixels, and misses what is larger."""
+
+SCORE, OVERLAP = 0.6, 0.3
+"""Thresholds of score and of overlap unless a caller gives others; the origin's."""
+
+MOST_FACES = 5000
+CELL = 32
+"""What OpenCV pads both sides to a multiple of, in pixels."""
+
+WARM_SIZE = (320, 320)
+LOAD_S = 30.0
+
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A picture as YuNet is to see it, BGR, and what is asked of it; the picture as given had `size`, (w, h)."""
+
+    pixels: NDArray[np.uint8]
+    size: tuple[int, int]
+    score: float
+    overlap: float
+
+
+class YuNet(Model):
+    """op `detect_faces`: pictures -> boxes, scores and landmarks of the faces, in pixels of the upright picture."""
+
+    name = "yunet"
+    ops = ("detect_faces",)
+    partial = True
+    # a pass is a set of pictures run side by side: more than the threads at hand gain nothing
+    budget = 8 * (LONG_SIDE // CELL) ** 2
+    overhead = 0
+    held = 32
+
+    def __init__(self, runtime: Runtime) -> None:
+        super().__init__(runtime)
+        self._threads = runtime.threads or min(4, os.cpu_count() or 1)
+        self._pool = ThreadPoolExecutor(self._threads, "yunet")
+        # one detector shared by threads gives wrong boxes
+        self._mine = threading.local()
+        self._bytes = 0
+
+    def needs(self) -> int:
+        """Return the size of the file."""
+        return self._file().stat().st_size
+
+    def load(self) -> None:
+        """Read the network, and check that it is one whose answers OpenCV can read as YuNet's."""
+        cv2.setNumThreads(1)
+        file = self._file()
+        self._network = np.frombuffer(file.read_bytes(), np.uint8)
+        _check(file, bytes(self._network[:64]), expected=SHA256 if file.name == FILE else None)
+        before = resident_bytes()
+        everybody = threading.Barrier(self._threads)
+        try:
+            list(self._pool.map(lambda _: (everybody.wait(LOAD_S), self._detector()), range(self._threads)))
+        except cv2.error as error:
+            raise ValueError(f"{file} cannot be read by OpenCV: {error.err}") from error
+        self._bytes = max(len(self._network), resident_bytes() - before)
+
+    def _file(self) -> Path:
+        models_dir = self.runtime.models_dir
+        if not self.runtime.source and models_dir and (Path(models_dir) / FILE).is_file():
+            return Path(models_dir) / FILE
+        return _in(locate(self.runtime.source or REPOSITORY, models_dir=models_dir, patterns=[FILE]))
+
+    def warm_up(self) -> None:
+        """Look for faces on a black picture; raise if it has some."""
+        black = np.zeros((*WARM_SIZE, 3), np.uint8)
+        try:
+            (found,) = self.infer(self.prepare("detect_faces", black, {}))
+        except cv2.error as error:
+            raise ValueError(f"the network does not answer as YuNet does: {error.err}") from error
+        if found["faces"]:
+            raise ValueError(f"{len(found['faces'])} faces on a black picture: this is not YuNet")
+
+    def prepare(self, op: str, given: Any, options: Mapping[str, Any]) -> list[Unit]:
+        """Return the picture, shrunk if it is larger than YuNet sees; the cost is the number of its 32 x 32 cells."""
+        del op
+        score, overlap = _thresholds(options)
+        pixels = images.decode(given, most_pixels=self.runtime.max_image_pixels)
+        size = (pixels.shape[1], pixels.shape[0])
+        if max(size) > LONG_SIDE:
+            pixels = np.asarray(pictures.cap(Image.fromarray(pixels), LONG_SIDE))
+        columns, rows = (-(-side // CELL) for side in pixels.shape[1::-1])
+        bgr = np.ascontiguousarray(pixels[:, :, ::-1])
+        return [Unit(Asked(bgr, size, score, overlap), cost=columns * rows)]
+
+    def infer(self, units: Sequence[Unit]) -> Sequence[Mapping[str, Any]]:
+        """Return the faces of each picture, the surest first."""
+        return list(self._pool.map(self._detect, (unit.data for unit in units)))
+
+    def _detect(self, asked: Asked) -> Mapping[str, Any]:
+        height, width = asked.pixels.shape[:2]
+        detector = self._detector()
+        detector.setInputSize((width, height))
+        detector.setScoreThreshold(asked.score)
+        detector.setNMSThreshold(asked.overlap)
+        rows: Any = detector.detect(asked.pixels)[1]
+        scale = np.array([asked.size[0] / width, asked.size[1] / height])
+        # none at all is told as None
+        found = [] if rows is None else sorted(rows.tolist(), key=lambda row: -row[-1])
+        faces = [_face(np.array(row), scale, asked.size) for row in found]
+        return {"faces": faces, "width": asked.size[0], "height": asked.size[1]}
+
+    def _detector(self) -> cv2.FaceDetectorYN:
+        detector: cv2.FaceDetectorYN | None = getattr(self._mine, "detector", None)
+        if detector is None:
+            nothing = np.zeros(0, np.uint8)
+            detector = cv2.FaceDetectorYN.create("onnx", self._network, nothing, WARM_SIZE, SCORE, OVERLAP, MOST_FACES)
+            self._mine.detector = detector
+        return detector
+
+    def finish(self, op: str, outcomes: Sequence[Outcome]) -> Mapping[str, Any]:
+        """Return `{"images": [{"faces", "width", "height"} or None], "failed"}`."""
+        del op
+        pictured = [None if isinstance(outcome, RpcError) else outcome[0] for outcome in outcomes]
+        failed = [
+            {"index": index, "code": outcome.code, "message": str(outcome)}
+            for index, outcome in enumerate(outcomes)
+            if isinstance(outcome, RpcError)
+        ]
+        return {"images": pictured, "failed": failed}
+
+    def about(self) -> Mapping[str, str]:
+        """Return the memory the detectors take, and how large a picture it sees."""
+        return {"device": "cpu", "bytes": str(self._bytes), "sees": f"<={LONG_SIDE}"}
+
+
+def _thresholds(options: Mapping[str, Any]) -> tuple[float, float]:
+    known = {"score_threshold": SCORE, "nms_threshold": OVERLAP}
+    for name, value in options.items():
+        if name not in known:
+            raise InvalidInput(f"option {name!r} is none of {', '.join(known)}")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise InvalidInput(f"option {name} is {value!r}, not a number from 0 to 1")
+    score, overlap = ({**known, **options}[name] for name in known)
+    return float(score), float(overlap)
+
+
+def _face(row: NDArray[np.float64], scale: NDArray[np.float64], size: tuple[int, int]) -> Mapping[str, Any]:
+    """Return a face in pixels of the picture as given, clipped to it, from a row of OpenCV's answer.
+
+    The row is x, y, w, h, then x and y of right eye, left eye, nose, right and left corner of the mouth, then score.
+    """
+    near = np.clip(row[0:2] * scale, 0, size)
+    far = np.clip((row[0:2] + row[2:4]) * scale, 0, size)
+    points = np.clip(row[4:14].reshape(5, 2) * scale, 0, size)
+    return {
+        "bbox": [*near.tolist(), *(far - near).tolist()],
+        "confidence": float(row[14]),
+        "landmarks": points.tolist(),
+    }
+
+
+def _in(place: Path) -> Path:
+    """Return the network: the file itself, or the only one in a directory."""
+    if place.is_file():
+        return place
+    found = sorted(place.glob("*.onnx"))
+    named = [file for file in found if file.name == FILE]
+    if not found:
+        raise FileNotFoundError(f"{place} has no .onnx file")
+    if len(found) > 1 and not named:
+        raise ValueError(f"{place} has {len(found)} .onnx files, none of them {FILE}: name the file")
+    return (named or found)[0]
+
+
+def _check(file: Path, head: bytes, *, expected: str | None) -> None:
+    """Raise `ValueError` on what people save in place of the network, saying what it is."""
+    if head.startswith(b"version https://git-lfs"):
+        raise ValueError(f"{file} is a git-lfs pointer, not the network it points to: fetch it with git lfs pull")
+    if head.lstrip()[:1] == b"<":
+        raise ValueError(f"{file} is a web page, not a network: fetch it with penstock models pull yunet")
+    if expected is not None and (found := hashlib.sha256(file.read_bytes()).hexdigest()) != expected:
+        raise ValueError(f"{file} has sha256 {found}, not {expected}")
