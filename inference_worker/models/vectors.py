@@ -18,13 +18,17 @@ class Embedded(NamedTuple):
 
 
 def checked_text(given: Any, *, max_chars: int) -> str:
-    """Return the text, or raise `InvalidInput` if it is none, empty, or longer than `max_chars`."""
+    """Return the text, or raise `InvalidInput` if it is none, empty, broken, or longer than `max_chars`."""
     if not isinstance(given, str):
         raise InvalidInput(f"the input is of type {type(given).__name__}, not a text")
     if not given.strip():
         raise InvalidInput("the text is empty")
     if len(given) > max_chars:
         raise InvalidInput(f"the text has {len(given)} characters, over the limit of {max_chars}")
+    try:
+        given.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(f"the text has half a character at {error.start}, a lone surrogate") from None
     return given
 
 
@@ -43,14 +47,36 @@ def refuse_unknown(options: Mapping[str, Any], known: Sequence[str]) -> None:
         raise InvalidInput(f"option {unknown[0]!r} is none of {', '.join(known)}")
 
 
+def checked_finite(numbers: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return what a model gave; raise `FloatingPointError` on NaN, which would read as a failure without a reason."""
+    if not np.isfinite(numbers).all():
+        raise FloatingPointError("the model gave numbers that are not finite")
+    return numbers
+
+
 def embedding_result(outcomes: Sequence[Outcome], dimension: int) -> Mapping[str, Any]:
     """Return `{"vectors": (n, d), "truncated", "failed"}`; the row of a failed input is NaN."""
-    vectors = np.full((len(outcomes), dimension), np.nan, np.float32)
-    truncated = [False] * len(outcomes)
-    failed = []
-    for index, outcome in enumerate(outcomes):
-        if isinstance(outcome, RpcError):
-            failed.append({"index": index, "code": outcome.code, "message": str(outcome)})
-        else:
-            vectors[index], truncated[index] = outcome[0]
-    return {"vectors": vectors, "truncated": truncated, "failed": failed}
+    rows: list[Embedded | None] = [None if isinstance(outcome, RpcError) else outcome[0] for outcome in outcomes]
+    return {
+        "vectors": stacked([row and row.vector for row in rows], dimension),
+        "truncated": [row is not None and row.truncated for row in rows],
+        "failed": failed_inputs(outcomes),
+    }
+
+
+def stacked(rows: Sequence[NDArray[np.float32] | None], dimension: int) -> NDArray[np.float32]:
+    """Return vectors as a matrix, float32 (n, d), with NaN for each None."""
+    vectors = np.full((len(rows), dimension), np.nan, np.float32)
+    for row, vector in enumerate(rows):
+        if vector is not None:
+            vectors[row] = vector
+    return vectors
+
+
+def failed_inputs(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """Return `{"index", "code", "message"}` of each input that failed."""
+    return [
+        {"index": index, "code": outcome.code, "message": str(outcome)}
+        for index, outcome in enumerate(outcomes)
+        if isinstance(outcome, RpcError)
+    ]
