@@ -16,22 +16,31 @@ from rpc.errors import (
     Unavailable,
     UnknownModel,
 )
+from rpc.model_service import AsyncModelServiceClient, ModelServiceClient
+from rpc.results import Embeddings, Face, Segment, Transcript, Word
 from rpc.settings import RedisSettings
 
 __all__ = [
     "AsyncClient",
+    "AsyncModelServiceClient",
     "Cancelled",
     "Client",
     "DeadLettered",
+    "Embeddings",
     "Expired",
+    "Face",
     "InvalidInput",
     "JobLost",
     "ModelError",
+    "ModelServiceClient",
     "PartialFailure",
     "QueueFull",
     "RedisSettings",
     "RpcError",
+    "Segment",
     "Timeout",
+    "Transcript",
     "Unavailable",
     "UnknownModel",
+    "Word",
 ]

@@ -8,18 +8,23 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import Any, Self, TypeVar, Unpack, overload
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-from rpc import calls, requests
+from rpc import calls, plans, requests
 from rpc.connection import BlockingConnection, BlockingSubscription
 from rpc.deadlines import Deadline
 from rpc.errors import RpcError, Timeout, Unavailable
+from rpc.inputs import has_pillow
+from rpc.inspection import model_state
 from rpc.keys import reply_channel
 from rpc.messages import Job, Reply
+from rpc.plans import Plan, TranscribeOptions
 from rpc.requests import Asked, CallOptions, OnError, Vector
+from rpc.results import Embeddings, Face, Transcript
 from rpc.settings import RedisSettings
+from rpc.sights import Sights
 from rpc.waits import Waits, WakeUp
 
 log = logging.getLogger(__name__)
@@ -59,6 +64,7 @@ class Client:
         self._listener: _Listener | None = None
         self._connection = BlockingConnection(self._settings)
         self._pid = os.getpid()
+        self._sights = Sights()
 
     def __enter__(self) -> Self:
         """Return the client itself."""
@@ -86,7 +92,7 @@ class Client:
     def _asked(self, model: str, op: str, options: Mapping[str, Any] | None) -> Asked:
         """Return what is asked, to be answered on this process's channel."""
         self._after_fork()
-        return Asked(model, op, options or {}, self._channel)
+        return Asked(model, op, options or {}, self._channel, self._settings.inline_bytes)
 
     def _after_fork(self) -> None:
         if self._pid != os.getpid():
@@ -139,18 +145,69 @@ class Client:
         **call: Unpack[CallOptions],
     ) -> Mapping[str, Any]:
         """Queue a job, wait, and return its result; raise its error."""
-        (reply,) = self._replies([requests.job(self._asked(model, op, options), inputs, call)], requests.deadline(call))
-        return requests.result_of(reply)
+        return self._carry_out(plans.any_op(self._asked(model, op, options), inputs, call))
+
+    @overload
+    def embed_text(
+        self,
+        text: str,
+        *,
+        model: str = ...,
+        normalize: bool = ...,
+        outputs: None = None,
+        **call: Unpack[CallOptions],
+    ) -> Vector: ...
+
+    @overload
+    def embed_text(
+        self,
+        text: str,
+        *,
+        model: str = ...,
+        normalize: bool = ...,
+        outputs: Sequence[str],
+        **call: Unpack[CallOptions],
+    ) -> Embeddings: ...
 
     def embed_text(
-        self, text: str, *, model: str = "siglip", normalize: bool = True, **call: Unpack[CallOptions]
-    ) -> Vector:
-        """Return the vector of a text, float32 (d,), of unit norm unless `normalize` is off."""
-        requests.check_texts([text])
-        asked = self._asked(model, "embed_text", {"normalize": normalize})
-        job = requests.job(asked, [text], call)
-        (reply,) = self._replies([job], requests.deadline(call))
-        return requests.vector_of(reply)
+        self,
+        text: str,
+        *,
+        model: str = "siglip",
+        normalize: bool = True,
+        outputs: Sequence[str] | None = None,
+        **call: Unpack[CallOptions],
+    ) -> Vector | Embeddings:
+        """Return the vector of a text, float32 (d,), of unit norm unless `normalize` is off.
+
+        With `outputs` ("dense", "sparse", "colbert"; bge-m3 has them), the embeddings of one text.
+        """
+        asked = self._asked(model, "embed_text", plans.text_options(outputs, normalize=normalize))
+        return self._carry_out(plans.embed_text(asked, text, call))
+
+    @overload
+    def embed_texts(
+        self,
+        texts: Sequence[str],
+        *,
+        model: str = ...,
+        normalize: bool = ...,
+        outputs: None = None,
+        on_error: OnError = ...,
+        **call: Unpack[CallOptions],
+    ) -> Vector: ...
+
+    @overload
+    def embed_texts(
+        self,
+        texts: Sequence[str],
+        *,
+        model: str = ...,
+        normalize: bool = ...,
+        outputs: Sequence[str],
+        on_error: OnError = ...,
+        **call: Unpack[CallOptions],
+    ) -> Embeddings: ...
 
     def embed_texts(
         self,
@@ -158,18 +215,91 @@ class Client:
         *,
         model: str = "siglip",
         normalize: bool = True,
+        outputs: Sequence[str] | None = None,
         on_error: OnError = "raise",
         **call: Unpack[CallOptions],
-    ) -> Vector:
-        """Return the vectors of texts, float32 (n, d), in their order.
+    ) -> Vector | Embeddings:
+        """Return the vectors of texts, float32 (n, d), in their order; with `outputs`, their embeddings.
 
         If some texts failed, raises `PartialFailure`, or with `on_error="nan"` leaves NaN rows.
         """
-        requests.check_texts(texts)
-        asked = self._asked(model, "embed_text", {"normalize": normalize})
-        jobs = requests.list_jobs(asked, texts, call)
-        replies = self._replies(jobs, requests.deadline(call))
-        return requests.vectors_of(jobs, replies, on_error=on_error)
+        asked = self._asked(model, "embed_text", plans.text_options(outputs, normalize=normalize))
+        return self._carry_out(plans.embed_texts(asked, texts, call, on_error=on_error))
+
+    def embed_image(
+        self,
+        image: Any,
+        *,
+        model: str = "siglip",
+        normalize: bool = True,
+        shrink: bool = True,
+        **call: Unpack[CallOptions],
+    ) -> Vector:
+        """Return the vector of a picture, float32 (d,), of unit norm unless `normalize` is off.
+
+        `image` is bytes of a file, a path, a PIL image, or pixels: uint8 (h, w, 3), RGB. A picture larger than the
+        model sees is shrunk here if that loses nothing, unless `shrink` is off.
+        """
+        asked = self._asked(model, "embed_image", {"normalize": normalize})
+        return self._carry_out(plans.embed_image(asked, image, call, sees=self._sees(model, asked=shrink)))
+
+    def embed_images(
+        self,
+        images: Sequence[Any],
+        *,
+        model: str = "siglip",
+        normalize: bool = True,
+        shrink: bool = True,
+        on_error: OnError = "raise",
+        **call: Unpack[CallOptions],
+    ) -> Vector:
+        """Return the vectors of pictures, float32 (n, d), in their order; see `embed_image` and `embed_texts`."""
+        asked = self._asked(model, "embed_image", {"normalize": normalize})
+        sees = self._sees(model, asked=shrink)
+        return self._carry_out(plans.embed_images(asked, images, call, sees=sees, on_error=on_error))
+
+    def detect_faces(
+        self,
+        image: Any,
+        *,
+        model: str = "yunet",
+        score_threshold: float = 0.6,
+        shrink: bool = True,
+        **call: Unpack[CallOptions],
+    ) -> list[Face]:
+        """Return the faces in a picture, the surest first, in pixels of the upright picture as it was given."""
+        asked = self._asked(model, "detect_faces", {"score_threshold": score_threshold})
+        return self._carry_out(plans.detect_faces(asked, image, call, sees=self._sees(model, asked=shrink)))
+
+    def transcribe(
+        self,
+        audio: Any,
+        language: str | None = None,
+        *,
+        word_timestamps: bool = False,
+        model: str = "whisper",
+        **options: Unpack[TranscribeOptions],
+    ) -> Transcript:
+        """Return what is said in a recording, given as bytes or a path. Waits an hour unless `timeout_s` is given.
+
+        `language` is a code such as "ko"; it is detected unless given. With `word_timestamps` each word gets its time.
+        """
+        spoken = {"language": language, "word_timestamps": word_timestamps}
+        chosen, call = plans.split(spoken, options)
+        return self._carry_out(plans.transcribe(self._asked(model, "transcribe", chosen), audio, call))
+
+    def _sees(self, model: str, *, asked: bool) -> str:
+        """Return how much of a picture a model sees, as its live workers last told; "" if it is not to be shrunk."""
+        if not asked or not has_pillow():
+            return ""
+        known = self._sights.get(model, now=time.monotonic())
+        if known is None:
+            state = self.ask(model_state(self._prefix, model))
+            known = self._sights.learn(state, now=time.monotonic())
+        return known
+
+    def _carry_out(self, plan: Plan[T]) -> T:
+        return plan.answer(self._replies(plan.jobs, requests.deadline(plan.call)))
 
     def _replies(self, jobs: Sequence[Job], deadline: Deadline) -> list[Reply]:
         listener = self._listening()

@@ -98,7 +98,7 @@ def spread(job: Job, *, inline_bytes: int) -> tuple[Job, dict[int, bytes]]:
     inputs = list(job.inputs)
     for number, given in enumerate(inputs):
         _check_not_reserved(given)
-        if _size(given) > inline_bytes:
+        if size_of(given) > inline_bytes:
             packed = not isinstance(given, bytes)
             blobs[number] = pack(given) if packed else given
             inputs[number] = Blob(number, packed)
@@ -110,7 +110,7 @@ def _check_not_reserved(given: Any) -> None:
         raise InvalidInput(f"a map of {' and '.join(sorted(given))} would be taken for a blob or a reference")
 
 
-def _size(given: Any) -> int:
+def size_of(given: Any) -> int:
     """Return about how many bytes an input takes; what is neither text, bytes nor array is taken for small."""
     if isinstance(given, str):
         return len(given) if given.isascii() else len(given.encode("utf-8", "replace"))

@@ -100,16 +100,18 @@ class PartialFailure(RpcError):
     """Some inputs of a list call failed. The others are in `vectors`, whose failed rows are NaN.
 
     Attributes:
-        vectors: float32 (n, d), in the order of the call.
+        vectors: float32 (n, d), in the order of the call; None where dense vectors were not asked for.
         failed: input index -> its error.
+        embeddings: all that was asked for, of a call with `outputs`; else None.
     """
 
     code = "partial_failure"
     fault = "caller"
 
-    def __init__(self, message: str, *, vectors: Any, failed: Mapping[int, RpcError]) -> None:
+    def __init__(self, message: str, *, vectors: Any, failed: Mapping[int, RpcError], embeddings: Any = None) -> None:
         super().__init__(message)
         self.vectors = vectors
+        self.embeddings = embeddings
         self.failed = dict(failed)
 
 

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from rpc.errors import InvalidInput
@@ -100,6 +101,11 @@ _SCALED: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "I;16N": _upper_byte,
     "I": _upper_byte,
 }
+
+
+def of_pixels(pixels: NDArray[np.uint8]) -> Image.Image:
+    """Return the picture of uint8 (h, w, 3), RGB."""
+    return Image.fromarray(pixels)
 
 
 def fit(picture: Image.Image, size: tuple[int, int]) -> Image.Image:

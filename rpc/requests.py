@@ -9,6 +9,7 @@ from typing import Any, Literal, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from rpc.codec import size_of
 from rpc.deadlines import Deadline
 from rpc.errors import InvalidInput, PartialFailure, RpcError, from_code
 from rpc.keys import LANES, Lane, check_lane
@@ -29,6 +30,9 @@ CLOSED = Failure("unavailable", "the client was closed")
 
 INPUTS_PER_JOB = 256
 """A longer list travels as several jobs, so that several workers share it and no reply grows large."""
+
+BYTES_PER_JOB = 4 * 1024 * 1024
+"""Nor does an entry: a list of more bytes than this travels as several jobs too."""
 
 
 class CallOptions(TypedDict, total=False):
@@ -54,12 +58,13 @@ def deadline(options: CallOptions) -> Deadline:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is asked of which model, and the channel that is to be told of the reply."""
+    """What is asked of which model, the channel that is to be told of the reply, and what stays in an entry."""
 
     model: str
     op: str
     options: Mapping[str, Any]
     reply: str = ""
+    inline_bytes: int = 256 * 1024
 
 
 def job(asked: Asked, inputs: Sequence[Any], call: CallOptions) -> Job:
@@ -86,15 +91,30 @@ def job(asked: Asked, inputs: Sequence[Any], call: CallOptions) -> Job:
     )
 
 
-def list_jobs(asked: Asked, inputs: Sequence[Any], call: CallOptions) -> list[Job]:
+def list_jobs(asked: Asked, inputs: Sequence[Any], call: CallOptions, *, most: int = INPUTS_PER_JOB) -> list[Job]:
     """Return the jobs of a list call; with a `job_id`, the jobs of a long list are `<job_id>.0`, `.1` and so on."""
-    chunks = [inputs[i : i + INPUTS_PER_JOB] for i in range(0, len(inputs), INPUTS_PER_JOB)]
+    chunks = _chunks(inputs, most, asked.inline_bytes)
     if len(chunks) == 1:
         return [job(asked, chunks[0], call)]
     base = call.get("job_id") or new_job_id()
     return [
         job(asked, chunk, CallOptions(**{**call, "job_id": f"{base}.{index}"})) for index, chunk in enumerate(chunks)
     ]
+
+
+def _chunks(inputs: Sequence[Any], most: int, inline_bytes: int) -> list[Sequence[Any]]:
+    """Return the inputs in runs of at most `most`, of which no more than so many bytes stay in an entry."""
+    chunks: list[list[Any]] = []
+    together = 0
+    for given in inputs:
+        size = size_of(given)
+        size = 0 if size > inline_bytes else size
+        together += size
+        if not chunks or len(chunks[-1]) == most or together > BYTES_PER_JOB:
+            chunks.append([])
+            together = size
+        chunks[-1].append(given)
+    return list(chunks)
 
 
 def looks() -> Iterator[float]:
@@ -137,11 +157,11 @@ def vectors_of(jobs: Sequence[Job], replies: Sequence[Reply], *, on_error: OnErr
     parts: list[Vector | None] = []
     start = 0
     for asked, reply in zip(jobs, replies, strict=True):
-        vectors, errors = _rows(asked, reply)
-        parts.append(vectors)
+        result, errors = told(asked, reply)
+        parts.append(result.get("vectors"))
         failed.update({start + index: error for index, error in errors.items()})
         start += len(asked.inputs)
-    rows = _stacked([len(asked.inputs) for asked in jobs], parts)
+    rows = stacked([len(asked.inputs) for asked in jobs], parts)
     if failed and on_error == "raise":
         index, first = min(failed.items())
         text = f"{len(failed)} of {len(rows)} inputs failed, the first at {index}: {first}"
@@ -149,18 +169,19 @@ def vectors_of(jobs: Sequence[Job], replies: Sequence[Reply], *, on_error: OnErr
     return rows
 
 
-def _rows(asked: Job, reply: Reply) -> tuple[Vector | None, dict[int, RpcError]]:
+def told(asked: Job, reply: Reply) -> tuple[Mapping[str, Any], dict[int, RpcError]]:
+    """Return the result of one job of a list call, empty if its only input failed, and the errors of its inputs."""
     if isinstance(reply, Success):
         result = reply.result or {}
-        errors = {item["index"]: from_code(item["code"], item["message"]) for item in result.get("failed", ())}
-        return result["vectors"], errors
+        return result, {item["index"]: from_code(item["code"], item["message"]) for item in result.get("failed", ())}
     error = reply.error()
     if isinstance(error, InvalidInput) and len(asked.inputs) == 1:
-        return None, {0: error}
+        return {}, {0: error}
     raise error
 
 
-def _stacked(lengths: Sequence[int], parts: Sequence[Vector | None]) -> Vector:
+def stacked(lengths: Sequence[int], parts: Sequence[Vector | None]) -> Vector:
+    """Return the vectors of several jobs as one array; those of a job that failed are NaN."""
     width = next((part.shape[1] for part in parts if part is not None), 0)
     blank = [np.full((length, width), np.nan, np.float32) for length in lengths]
     filled = [empty if part is None else part for part, empty in zip(parts, blank, strict=True)]

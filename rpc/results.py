@@ -1,0 +1,172 @@
+"""What the named calls return, as values, read from the result maps of the wire. No I/O."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rpc.errors import ModelError, from_code
+
+Vector = NDArray[np.float32]
+Point = tuple[float, float]
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word of a transcript: from `start` to `end` in seconds of the recording."""
+
+    start: float
+    end: float
+    word: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of a transcript, with the fields openai-whisper gives.
+
+    Attributes:
+        id: its number in the transcript.
+        seek: where the window it was heard in begins, in hundredths of a second of the recording.
+        start: in seconds of the recording.
+        end: in seconds of the recording.
+        text: what was heard, as the model spells it, a blank in front.
+        tokens: the model's tokens.
+        temperature: at which it was decoded.
+        avg_logprob: mean log probability of the tokens.
+        compression_ratio: of the text; high where it repeats itself.
+        no_speech_prob: how likely nobody speaks in the window.
+        words: the words with their times, if they were asked for.
+    """
+
+    id: int
+    seek: int
+    start: float
+    end: float
+    text: str
+    tokens: list[int]
+    temperature: float
+    avg_logprob: float
+    compression_ratio: float
+    no_speech_prob: float
+    words: list[Word] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """What was said in a recording.
+
+    Attributes:
+        text: all of it.
+        language: the code of the language, given or detected.
+        duration: of the recording, in seconds.
+        segments: stretches of it, in order.
+        language_probability: of the language detected; 1 if it was given.
+        truncated: whether the recording ends earlier than its file says.
+    """
+
+    text: str
+    language: str
+    duration: float
+    segments: list[Segment]
+    language_probability: float = 1.0
+    truncated: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain maps and lists, with openai-whisper's keys; `words` only where they were asked for."""
+        told = asdict(self)
+        for segment in told["segments"]:
+            if segment["words"] is None:
+                del segment["words"]
+        return told
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """A face in a picture, in pixels of the upright picture as it was given.
+
+    Attributes:
+        bbox: x and y of the upper left corner, width and height.
+        confidence: from 0 to 1.
+        landmarks: right eye, left eye, tip of the nose, right and left corner of the mouth, as (x, y).
+    """
+
+    bbox: tuple[float, float, float, float]
+    confidence: float
+    landmarks: tuple[Point, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """What BGE-M3 makes of texts, in their order; None what was not asked for.
+
+    Attributes:
+        dense: float32 (n, d), of unit norm; the row of a text that failed is NaN.
+        sparse: for each text, token id -> weight above 0; empty for one that failed.
+        colbert: for each text, float32 (tokens, d), rows of unit norm; no rows for one that failed.
+        truncated: for each text, whether it was cut.
+    """
+
+    dense: Vector | None
+    sparse: list[dict[int, float]] | None
+    colbert: list[Vector] | None
+    truncated: list[bool]
+
+
+def one_of(result: Mapping[str, Any], name: str) -> Any:
+    """Return what a job with one input is told under `name`; raise its error if the input failed."""
+    for failure in result.get("failed", ()):
+        raise from_code(failure["code"], failure["message"])
+    try:
+        return result[name][0]
+    except (KeyError, IndexError, TypeError) as error:
+        raise ModelError(f"the result has no {name}") from error
+
+
+def transcript(told: Mapping[str, Any]) -> Transcript:
+    """Return a transcript from its map."""
+    return Transcript(**_known(Transcript, {**told, "segments": [_segment(segment) for segment in told["segments"]]}))
+
+
+def _segment(told: Mapping[str, Any]) -> Segment:
+    words = told.get("words")
+    heard = None if words is None else [Word(**_known(Word, word)) for word in words]
+    return Segment(**_known(Segment, {**told, "words": heard}))
+
+
+def _known(kind: type[Transcript | Segment | Word], told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields a class has: what a newer worker tells besides is not for this reader."""
+    return {field.name: told[field.name] for field in fields(kind) if field.name in told}
+
+
+def faces(told: Mapping[str, Any], size: Size | None) -> list[Face]:
+    """Return the faces of a picture; `size` is its own width and height if it was shrunk before it was sent."""
+    across, down = (1.0, 1.0) if size is None else (size[0] / told["width"], size[1] / told["height"])
+    return [_face(face, across, down) for face in told["faces"]]
+
+
+def _face(told: Mapping[str, Any], across: float, down: float) -> Face:
+    x, y, width, height = told["bbox"]
+    points = tuple((px * across, py * down) for px, py in told["landmarks"])
+    return Face((x * across, y * down, width * across, height * down), told["confidence"], points)
+
+
+def embeddings(results: Sequence[Mapping[str, Any]], lengths: Sequence[int], dense: Vector | None) -> Embeddings:
+    """Return what several jobs made of their texts as one; an empty map is that of a job that failed."""
+    parts = list(zip(results, lengths, strict=True))
+    sparse = [_weights(item) for result, length in parts for item in result.get("sparse", [None] * length)]
+    colbert = [_rows(item) for result, length in parts for item in result.get("colbert", [None] * length)]
+    truncated = [bool(cut) for result, length in parts for cut in result.get("truncated", [False] * length)]
+    asked = {name for result in results for name in result}
+    return Embeddings(dense, sparse if "sparse" in asked else None, colbert if "colbert" in asked else None, truncated)
+
+
+def _weights(told: Mapping[str, Any] | None) -> dict[int, float]:
+    return {} if told is None else dict(zip(told["ids"].tolist(), told["weights"].tolist(), strict=True))
+
+
+def _rows(told: NDArray[Any] | None) -> Vector:
+    return np.zeros((0, 0), np.float32) if told is None else told.astype(np.float32)
