@@ -109,11 +109,12 @@ class SentenceEncoder(TorchModel):
         return embedding_result(outcomes, self.dimension)
 
     def about(self) -> Mapping[str, str]:
-        """Return dimension, device and the memory of the weights."""
+        """Return dimension, device, number type, the memory of the weights and the tokens read of a text."""
         return {
+            **super().about(),
             "dimension": str(self.dimension),
-            "device": str(self.device),
             "bytes": str(weight_bytes(self._model)),
+            "max_tokens": str(self.max_tokens),
         }
 
 
