@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from sentencepiece import sentencepiece_model_pb2 as sentencepiece
+from sentencepiece import sentencepiece_model_pb2
 from transformers import SiglipConfig, SiglipModel
 
 from inference_worker.standins import noise
+
+FORMAT: Any = sentencepiece_model_pb2
+"""The messages of spiece.model, which protobuf makes at run time."""
 
 VERSION = 1
 
@@ -49,7 +52,8 @@ a an the of in on at and with to is are two three one photo picture image painti
 stripe wall sky sea sun sunset grass tree leaf flower rose apple banana lemon car bus bird cat dog fish house boat snow
 night day water fire stone sand mountain forest field street city person people woman man girl girls child astronaut
 small large big old new bright dark
-""".split()
+"""
+"""What else has a piece of its own."""
 
 UNKNOWN, END = 2, 1
 CONSTANT = 0.5
@@ -131,16 +135,16 @@ def _vision_config() -> dict[str, Any]:
 
 def _pieces() -> Any:
     """Return a sentencepiece model that has whole words, and spells out what else it is given."""
-    model = sentencepiece.ModelProto()
-    kinds = sentencepiece.ModelProto.SentencePiece
+    model = FORMAT.ModelProto()
+    kinds = FORMAT.ModelProto.SentencePiece
     for piece, kind in (("<pad>", kinds.CONTROL), ("</s>", kinds.CONTROL), ("<unk>", kinds.UNKNOWN)):
         model.pieces.add(piece=piece, score=0.0, type=kind)
-    for word in dict.fromkeys((*COLOURS, *WORDS)):
+    for word in dict.fromkeys((*COLOURS, *WORDS.split())):
         model.pieces.add(piece=f"▁{word}", score=-1.0)
     # the tokenizer measures texts against "<unk>" spelt out, so these signs have to be there
     for letter in ["▁", *map(chr, range(ord("!"), ord("~") + 1))]:
         model.pieces.add(piece=letter, score=LETTER_SCORE)
-    model.trainer_spec.model_type = sentencepiece.TrainerSpec.UNIGRAM
+    model.trainer_spec.model_type = FORMAT.TrainerSpec.UNIGRAM
     model.trainer_spec.vocab_size = len(model.pieces)
     model.trainer_spec.pad_id, model.trainer_spec.eos_id, model.trainer_spec.unk_id = 0, END, UNKNOWN
     model.trainer_spec.bos_id = -1
