@@ -1,0 +1,84 @@
+"""What a caller asks of a transcription, and what is known of the recording while its windows are decoded."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference_worker.media.audio import RATE
+from inference_worker.models.base import InvalidInput
+from inference_worker.models.whisper.windows import Window
+
+TASKS = ("transcribe", "translate")
+
+MOST_BEAMS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The options of a job; see docs/models.md."""
+
+    language: str | None = None
+    task: str = "transcribe"
+    word_timestamps: bool = False
+    vad: bool = False
+    beam_size: int = 5
+    timestamps: bool = True
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any], languages: frozenset[str]) -> "Asked":
+        """Return checked options; raise `InvalidInput` naming what is wrong with them."""
+        unknown = sorted(str(name) for name in options if name not in cls.__dataclass_fields__)
+        if unknown:
+            raise InvalidInput(f"option {unknown[0]!r} is none of {', '.join(cls.__dataclass_fields__)}")
+        asked = cls(**options)
+        for name in ("word_timestamps", "vad", "timestamps"):
+            if not isinstance(getattr(asked, name), bool):
+                raise InvalidInput(f"option {name} is {getattr(asked, name)!r}, neither true nor false")
+        if asked.task not in TASKS:
+            raise InvalidInput(f"option task is {asked.task!r}, neither of {', '.join(TASKS)}")
+        if type(asked.beam_size) is not int or not 1 <= asked.beam_size <= MOST_BEAMS:
+            raise InvalidInput(f"option beam_size is {asked.beam_size!r}, no number from 1 to {MOST_BEAMS}")
+        if asked.language is not None and asked.language not in languages:
+            raise InvalidInput(f"option language is {asked.language!r}, none of {', '.join(sorted(languages))}")
+        return asked
+
+
+@dataclass(slots=True)
+class Heard:
+    """A recording whose windows are being decoded.
+
+    Attributes:
+        asked: what is asked of it.
+        duration_s: how long it is.
+        truncated: whether it ends earlier than its file says.
+        language: what is spoken in it; None until it is given or detected.
+        language_probability: of the language detected; 1 if it was given.
+    """
+
+    asked: Asked
+    duration_s: float
+    truncated: bool
+    language: str | None = None
+    language_probability: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A window of a recording on its way through the model; `samples` is a view of the recording's."""
+
+    heard: Heard
+    window: Window
+    samples: NDArray[np.int16]
+
+    @property
+    def start_s(self) -> float:
+        """Where it begins in the recording, in seconds."""
+        return self.window.start / RATE
+
+    @property
+    def duration_s(self) -> float:
+        """How long it is, in seconds."""
+        return len(self.samples) / RATE

@@ -1,0 +1,177 @@
+"""The family as the worker knows it: weights, preparation, passes and transcripts."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ctranslate2
+import numpy as np
+from faster_whisper import WhisperModel
+
+from inference_worker.media import audio
+from inference_worker.memory import available_bytes, resident_bytes
+from inference_worker.models.base import Model, Outcome, Runtime, Unit
+from inference_worker.models.torch_device import free_bytes, resolve
+from inference_worker.models.whisper import segments, speech, windows, words
+from inference_worker.models.whisper.asked import Asked, Heard, Piece
+from inference_worker.models.whisper.decoding import Decoded, Decoder
+from inference_worker.models.whisper.files import check, locate_weights
+from rpc.errors import RpcError
+
+BUDGET_WINDOWS = {"cpu": 4, "cuda": 16}
+"""Windows of one pass. On a CPU the encoder takes as long for each window alone, and a clip behind a long recording
+waits for whole passes of it."""
+
+COMPUTE = {"cpu": "int8", "cuda": "float16"}
+
+WIDENED = {"float32": 2}
+"""How much larger weights become that are stored as float16, by what is computed in."""
+
+TRUNCATED_S = 0.5
+"""A recording that ends so much earlier than its file says was cut off."""
+
+
+class Whisper(Model):
+    """op `transcribe`: recordings -> transcripts with openai-whisper's fields. The unit is a window of up to 30 s."""
+
+    name = "whisper"
+    ops = ("transcribe",)
+    partial = True
+    overhead = 1
+    held = 16
+
+    def __init__(self, runtime: Runtime) -> None:
+        super().__init__(runtime)
+        self._device = resolve(runtime.device)
+        self._compute = _compute(runtime.whisper_compute, self._device.type)
+        self.budget = BUDGET_WINDOWS[self._device.type]
+        self._bytes = 0
+
+    def where(self) -> str:
+        """Return the device."""
+        return str(self._device)
+
+    def free(self) -> int | None:
+        """Return what is free there."""
+        return available_bytes() if self._device.type == "cpu" else free_bytes(self._device)
+
+    def _directory(self) -> Path:
+        return locate_weights(self.runtime.source, self.runtime.models_dir)
+
+    def needs(self) -> int:
+        """Return the most the weights will take: CTranslate2 stores them as float16 or smaller."""
+        return (self._directory() / "model.bin").stat().st_size * WIDENED.get(self._compute, 1)
+
+    def load(self) -> None:
+        """Read the weights; raise by name on every file that is missing or does not fit the others."""
+        directory = self._directory()
+        check(directory)
+        before = self._taken()
+        model = WhisperModel(
+            str(directory),
+            device=self._device.type,
+            device_index=self._device.index or 0,
+            compute_type=self._compute,
+            cpu_threads=self.runtime.threads,
+        )
+        self._bytes = _allocated(self._taken() - before, (directory / "model.bin").stat().st_size)
+        mels = model.feature_extractor.mel_filters.shape[0]
+        if model.model.n_mels != mels:
+            raise ValueError(
+                f"{directory}: the model hears {model.model.n_mels} mel bands, preprocessor_config.json makes {mels}"
+            )
+        self._decoder = Decoder(model, min(4, os.cpu_count() or 1))
+        self._languages = frozenset(model.supported_languages)
+
+    def _taken(self) -> int:
+        """Return what is taken of the device's memory, by this process where that can be told."""
+        return resident_bytes() if self._device.type == "cpu" else -free_bytes(self._device)
+
+    def warm_up(self) -> None:
+        """Hear a second of silence."""
+        silence = audio.Recording(np.zeros(audio.RATE, np.int16))
+        self.infer(self._units(silence, Asked()))
+
+    def prepare(self, op: str, given: Any, options: Mapping[str, Any]) -> list[Unit]:
+        """Return the windows of a recording, each of cost 1; only those asked for alike share a pass."""
+        del op
+        asked = Asked.of(options, self._languages)
+        return self._units(audio.decode(given, longest_s=self.runtime.max_audio_s), asked)
+
+    def _units(self, recording: audio.Recording, asked: Asked) -> list[Unit]:
+        declared_s = recording.declared_s or 0.0
+        truncated = declared_s - recording.duration_s > TRUNCATED_S
+        heard = Heard(asked, recording.duration_s, truncated, asked.language)
+        group = (asked.timestamps, asked.beam_size)
+        places = windows.pack(speech.stretches(recording.samples)) if asked.vad else windows.cut(recording.samples)
+        # a recording without speech still has a language and a length to be told
+        places = places or [windows.Window(0, 0)]
+        return [Unit(Piece(heard, place, recording.samples[place.start : place.stop]), group=group) for place in places]
+
+    def infer(self, units: Sequence[Unit]) -> Sequence[Any]:
+        """Return for each window what is known of its recording, and its segments."""
+        pieces: list[Piece] = [unit.data for unit in units]
+        encoded = self._decoder.encode(pieces)
+        self._decoder.detect(pieces, encoded)
+        decoded = self._decoder.decode(pieces, encoded)
+        found = [self._stretches(piece, each) for piece, each in zip(pieces, decoded, strict=True)]
+        words.add_times(self._decoder, pieces, found, encoded)
+        return [
+            (piece.heard, segments.segments(piece, each, there, self._tokenizer(piece)))
+            for piece, each, there in zip(pieces, decoded, found, strict=True)
+        ]
+
+    def _tokenizer(self, piece: Piece) -> Any:
+        return self._decoder.tokenizer(piece.heard.language or "en", piece.heard.asked.task)
+
+    def _stretches(self, piece: Piece, decoded: Decoded) -> list[segments.Stretch]:
+        if decoded.silent or not len(piece.samples):
+            return []
+        begin = self._tokenizer(piece).timestamp_begin
+        return segments.stretches(decoded.tokens, begin, piece.duration_s)
+
+    def finish(self, op: str, outcomes: Sequence[Outcome]) -> Mapping[str, Any]:
+        """Return `{"transcripts": [a transcript or None], "failed"}`."""
+        del op
+        failed = [
+            {"index": index, "code": outcome.code, "message": str(outcome)}
+            for index, outcome in enumerate(outcomes)
+            if isinstance(outcome, RpcError)
+        ]
+        told = [None if isinstance(outcome, RpcError) else _transcript(outcome) for outcome in outcomes]
+        return {"transcripts": told, "failed": failed}
+
+    def about(self) -> Mapping[str, str]:
+        """Return device, memory of the weights, number of languages, and what is computed in."""
+        told = {"device": str(self._device), "bytes": str(self._bytes), "compute": self._compute}
+        return {**told, "languages": str(len(self._languages))}
+
+
+def _allocated(measured: int, stored: int) -> int:
+    """Return the memory of the weights: as measured, unless they are so small that the heap had room for them."""
+    return measured if measured >= stored // 4 else stored
+
+
+def _compute(wanted: str, device: str) -> str:
+    """Return the compute type; raise `ValueError` on one that the device does not have."""
+    chosen = COMPUTE[device] if wanted == "auto" else wanted
+    known = ctranslate2.get_supported_compute_types(device)
+    if chosen not in known:
+        raise ValueError(f"PENSTOCK_WHISPER_COMPUTE={chosen}: on {device} there are {', '.join(sorted(known))}")
+    return chosen
+
+
+def _transcript(windows_heard: Sequence[tuple[Heard, list[dict[str, Any]]]]) -> dict[str, Any]:
+    heard = windows_heard[0][0]
+    joined = [segment for _, found in windows_heard for segment in found]
+    for number, segment in enumerate(joined):
+        segment["id"] = number
+    return {
+        "text": "".join(segment["text"] for segment in joined),
+        "language": heard.language,
+        "language_probability": heard.language_probability,
+        "duration": heard.duration_s,
+        "truncated": heard.truncated,
+        "segments": joined,
+    }
