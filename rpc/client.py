@@ -21,8 +21,8 @@ from rpc.inspection import model_state
 from rpc.keys import reply_channel
 from rpc.messages import Job, Reply
 from rpc.plans import Plan, TranscribeOptions
-from rpc.requests import Asked, CallOptions, OnError, Vector
-from rpc.results import Embeddings, Face, Transcript
+from rpc.requests import Asked, CallOptions, OnError
+from rpc.results import Embeddings, Face, Transcript, Vector
 from rpc.settings import RedisSettings
 from rpc.sights import Sights
 from rpc.waits import Waits, WakeUp
@@ -92,7 +92,8 @@ class Client:
     def _asked(self, model: str, op: str, options: Mapping[str, Any] | None) -> Asked:
         """Return what is asked, to be answered on this process's channel."""
         self._after_fork()
-        return Asked(model, op, options or {}, self._channel, self._settings.inline_bytes)
+        settings = self._settings
+        return Asked(model, op, options or {}, self._channel, settings.inline_bytes, settings.max_input_bytes)
 
     def _after_fork(self) -> None:
         if self._pid != os.getpid():
@@ -293,10 +294,14 @@ class Client:
         if not asked or not has_pillow():
             return ""
         known = self._sights.get(model, now=time.monotonic())
-        if known is None:
+        if known is not None:
+            return known
+        try:
             state = self.ask(model_state(self._prefix, model))
-            known = self._sights.learn(state, now=time.monotonic())
-        return known
+        except Unavailable:
+            # the call itself is tried again until its time is up
+            return ""
+        return self._sights.learn(state, now=time.monotonic())
 
     def _carry_out(self, plan: Plan[T]) -> T:
         return plan.answer(self._replies(plan.jobs, requests.deadline(plan.call)))

@@ -33,16 +33,21 @@ class Sent:
     size: Size | None = None
 
 
-def recording(audio: Any) -> bytes:
-    """Return the bytes of a recording, given as such or by its path; raise `OSError` if the file cannot be read."""
+def recording(audio: Any, *, most_bytes: int) -> bytes:
+    """Return the bytes of a recording, given as such or by its path.
+
+    Raises:
+        InvalidInput: neither, or a file of more than `most_bytes`.
+        OSError: the file cannot be read.
+    """
     if isinstance(audio, bytes | bytearray | memoryview):
         return bytes(audio)
     if isinstance(audio, str | os.PathLike):
-        return Path(audio).read_bytes()
+        return _read(Path(audio), most_bytes)
     raise InvalidInput(f"a recording is bytes or a path, not {type(audio).__name__}")
 
 
-def picture(image: Any, sees: str) -> Sent:
+def picture(image: Any, sees: str, *, most_bytes: int) -> Sent:
     """Return a picture as it is to be sent to a model that sees so much of it.
 
     `image` is bytes of a file, a path, a PIL image, or pixels: uint8 (h, w, 3), RGB. `sees` is "384x384" (every
@@ -50,15 +55,15 @@ def picture(image: Any, sees: str) -> Sent:
     Pillow is there, and if that loses nothing: the worker would have made the same pixels of it.
 
     Raises:
-        InvalidInput: nothing of that.
+        InvalidInput: nothing of that, a file of more than `most_bytes`, or a PIL image that has no pixels to send.
         OSError: the file cannot be read.
     """
     if isinstance(image, str | os.PathLike):
-        return _encoded(Path(image).read_bytes(), sees)
+        return _encoded(_read(Path(image), most_bytes), sees)
     if isinstance(image, bytes | bytearray | memoryview):
         return _encoded(bytes(image), sees)
-    if type(image).__module__.partition(".")[0] == "PIL":
-        return _pixels(np.asarray(_pictures().rgb(image)), sees)
+    if any(kind.__module__.partition(".")[0] == "PIL" for kind in type(image).__mro__):
+        return _pixels(_decoded(image), sees)
     if isinstance(image, np.ndarray):
         return _pixels(image, sees)
     raise InvalidInput(f"an image is bytes, a path, a PIL image or an array, not {type(image).__name__}")
@@ -76,13 +81,22 @@ def _pictures() -> Any:
     return pictures
 
 
+def _read(path: Path, most_bytes: int) -> bytes:
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most_bytes:
+            # what could not be sent anyway is not worth the memory
+            raise InvalidInput(f"{path} has {size} bytes, over the limit of {most_bytes}")
+        return file.read()
+
+
 def _encoded(data: bytes, sees: str) -> Sent:
     if not sees or not has_pillow():
         return Sent(data)
     pictures = _pictures()
     try:
         size = pictures.size_of(data)
-        if size[0] * size[1] > MOST_PIXELS or _seen(size, sees) == size:
+        if not _worth_shrinking(size, sees):
             return Sent(data)
         smaller = pictures.png(_shrink(pictures.read(data, most_pixels=MOST_PIXELS), sees))
     except InvalidInput:
@@ -91,15 +105,29 @@ def _encoded(data: bytes, sees: str) -> Sent:
     return Sent(smaller, size) if len(smaller) < len(data) else Sent(data)
 
 
+def _decoded(image: Any) -> NDArray[np.uint8]:
+    """Return the pixels of a PIL image, which may not have been decoded yet."""
+    pictures = _pictures()
+    pictures.check_size(image.size, most_pixels=MOST_PIXELS)
+    try:
+        return np.asarray(pictures.rgb(image))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InvalidInput(f"the PIL image cannot be decoded: {error}") from error
+
+
 def _pixels(pixels: NDArray[Any], sees: str) -> Sent:
     if pixels.dtype != np.uint8 or pixels.ndim != CHANNELS or pixels.shape[2] != CHANNELS or not pixels.size:
         raise InvalidInput(f"an array of {pixels.dtype} {pixels.shape} is not uint8 (height, width, {CHANNELS})")
     height, width, _ = pixels.shape
     size = (width, height)
-    seen = _seen(size, sees)
-    if not sees or not has_pillow() or seen[0] * seen[1] >= width * height > 0 or width * height > MOST_PIXELS:
+    if not sees or not has_pillow() or not _worth_shrinking(size, sees):
         return Sent(pixels)
     return Sent(np.asarray(_shrink(_pictures().of_pixels(pixels), sees)), size)
+
+
+def _worth_shrinking(size: Size, sees: str) -> bool:
+    width, height = _seen(size, sees)
+    return width * height < size[0] * size[1] <= MOST_PIXELS
 
 
 def _seen(size: Size, sees: str) -> Size:
@@ -107,8 +135,6 @@ def _seen(size: Size, sees: str) -> Size:
     if sees.startswith("<="):
         most: Callable[[Size, int], Size] = _pictures().capped
         return most(size, int(sees[2:]))
-    if not sees:
-        return size
     width, _, height = sees.partition("x")
     return int(width), int(height)
 

@@ -6,10 +6,8 @@ What it does differently: vectors have unit norm, texts are padded as SigLIP was
 
 import asyncio
 import logging
-import os
 import time
-from collections.abc import Iterable, Mapping
-from functools import cache
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self
 
@@ -159,21 +157,20 @@ class AsyncModelServiceClient:
         return _plain(await self._client.detect_faces(image_path, timeout_s=self.timeout))
 
 
-@cache
-def _shared(url: str | None, prefix: str | None) -> ModelServiceClient:
+_CLIENTS: dict[RedisSettings, ModelServiceClient] = {}
+
+
+def _shared() -> ModelServiceClient:
     """Return this process's client of the functions below, one for each environment they are called in."""
-    del prefix
-    return ModelServiceClient(url)
-
-
-def _this_environments(environ: Mapping[str, str] = os.environ) -> ModelServiceClient:
-    return _shared(environ.get("REDIS_URL"), environ.get("PENSTOCK_PREFIX"))
+    settings = settings_of(None)
+    # of two made at the same moment only one is kept, and an unused one holds no connection
+    return _CLIENTS.get(settings) or _CLIENTS.setdefault(settings, ModelServiceClient())
 
 
 def generate_text_embedding(text: str, model_name: str = "siglip") -> Vector | None:
     """Return the vector of a text, or None if that failed, which is logged. The oldest form of the call."""
     try:
-        return _this_environments().generate_text_embedding(text, model_name)
+        return _shared().generate_text_embedding(text, model_name)
     except Exception:
         log.warning("no embedding of a text", exc_info=True)
         return None
@@ -182,7 +179,7 @@ def generate_text_embedding(text: str, model_name: str = "siglip") -> Vector | N
 def generate_vision_embedding(image: Any) -> Vector | None:
     """Return the vector of a PIL image, or None if that failed, which is logged. The oldest form of the call."""
     try:
-        return _this_environments().generate_vision_embedding(image)
+        return _shared().generate_vision_embedding(image)
     except Exception:
         log.warning("no embedding of a picture", exc_info=True)
         return None

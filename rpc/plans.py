@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
 from rpc import inputs, requests, results
-from rpc.errors import InvalidInput, PartialFailure, RpcError
+from rpc.errors import InvalidInput, PartialFailure
+from rpc.inputs import Sent
 from rpc.messages import Job, Reply
-from rpc.requests import Asked, CallOptions, OnError, Vector
-from rpc.results import Embeddings, Face, Transcript
+from rpc.requests import Asked, CallOptions, OnError
+from rpc.results import Embeddings, Face, Transcript, Vector
 
 T = TypeVar("T")
 
@@ -27,21 +28,22 @@ class TranscribeOptions(CallOptions, total=False):
     Attributes:
         task: "transcribe", or "translate" into English.
         vad: whether stretches without speech are left out first.
-        beam_size: how many hypotheses are followed, 1 to 10; the worker's default unless given.
+        beam_size: how many hypotheses are followed, 1 to 10; None leaves it to the worker.
         timestamps: whether segments are cut where the model hears them end; if not, one for each window.
     """
 
     task: Literal["transcribe", "translate"]
     vad: bool
-    beam_size: int
+    beam_size: int | None
     timestamps: bool
 
 
 def split(spoken: Mapping[str, Any], options: TranscribeOptions) -> tuple[dict[str, Any], CallOptions]:
-    """Return the options of the op `transcribe`, and those of the call."""
+    """Return the options of the op `transcribe`, without those left to the worker, and the options of the call."""
+    requests.check_names(options, TranscribeOptions)
     given: dict[str, Any] = {**spoken, **options}
     call: Any = {name: given.pop(name) for name in CallOptions.__annotations__ if name in given}
-    return given, call
+    return {name: value for name, value in given.items() if value is not None}, call
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ def embed_text(asked: Asked, text: str, call: CallOptions) -> Plan[Vector | Embe
     requests.check_texts([text])
     job = requests.job(asked, [text], call)
     if "outputs" in asked.options:
-        return Plan([job], call, lambda replies: _embeddings([job], replies, on_error="raise"))
+        return Plan([job], call, lambda replies: results.embeddings([requests.result_of(replies[0])], [1], {}))
     return Plan([job], call, lambda replies: requests.vector_of(replies[0]))
 
 
@@ -90,31 +92,18 @@ def text_options(outputs: Sequence[str] | None, *, normalize: bool) -> dict[str,
 
 
 def _embeddings(jobs: Sequence[Job], replies: Sequence[Reply], *, on_error: OnError) -> Embeddings:
-    told, failed = [], {}
-    start = 0
-    for job, reply in zip(jobs, replies, strict=True):
-        result, errors = requests.told(job, reply)
-        told.append(result)
-        failed.update({start + index: error for index, error in errors.items()})
-        start += len(job.inputs)
+    told, failed = requests.gathered(jobs, replies)
     lengths = [len(job.inputs) for job in jobs]
-    rows = [result.get("vectors") for result in told]
-    dense = requests.stacked(lengths, rows) if any(part is not None for part in rows) else None
-    found = results.embeddings(told, lengths, dense)
+    found = results.embeddings(told, lengths, failed)
     if failed and on_error == "raise":
-        raise _partly(failed, start, vectors=dense, embeddings=found)
+        text = requests.summary(failed, sum(lengths))
+        raise PartialFailure(text, vectors=found.dense, failed=failed, embeddings=found)
     return found
-
-
-def _partly(failed: Mapping[int, RpcError], count: int, **rest: Any) -> PartialFailure:
-    index, first = min(failed.items())
-    text = f"{len(failed)} of {count} inputs failed, the first at {index}: {first}"
-    return PartialFailure(text, failed=failed, **rest)
 
 
 def embed_image(asked: Asked, image: Any, call: CallOptions, *, sees: str) -> Plan[Vector]:
     """Plan the vector of a picture."""
-    job = requests.job(asked, [inputs.picture(image, sees).given], call)
+    job = requests.job(asked, [_picture(asked, image, sees).given], call)
     return Plan([job], call, lambda replies: requests.vector_of(replies[0]))
 
 
@@ -124,14 +113,18 @@ def embed_images(
     """Plan the vectors of pictures."""
     if isinstance(images, str | bytes) or not isinstance(images, Sequence):
         raise InvalidInput(f"images is a {type(images).__name__}, not a list of pictures")
-    given = [inputs.picture(image, sees).given for image in images]
+    given = [_picture(asked, image, sees).given for image in images]
     jobs = requests.list_jobs(asked, given, call, most=PICTURES_PER_JOB)
     return Plan(jobs, call, lambda replies: requests.vectors_of(jobs, replies, on_error=on_error))
 
 
+def _picture(asked: Asked, image: Any, sees: str) -> Sent:
+    return inputs.picture(image, sees, most_bytes=asked.max_input_bytes)
+
+
 def detect_faces(asked: Asked, image: Any, call: CallOptions, *, sees: str) -> Plan[list[Face]]:
     """Plan the faces of a picture, in its own upright pixels."""
-    sent = inputs.picture(image, sees)
+    sent = _picture(asked, image, sees)
     job = requests.job(asked, [sent.given], call)
 
     def answer(replies: Sequence[Reply]) -> list[Face]:
@@ -143,7 +136,7 @@ def detect_faces(asked: Asked, image: Any, call: CallOptions, *, sees: str) -> P
 def transcribe(asked: Asked, audio: Any, call: CallOptions) -> Plan[Transcript]:
     """Plan the transcript of a recording; it may take an hour unless the call says otherwise."""
     timed = CallOptions(**{"timeout_s": TRANSCRIBE_TIMEOUT_S, **call})
-    job = requests.job(asked, [inputs.recording(audio)], timed)
+    job = requests.job(asked, [inputs.recording(audio, most_bytes=asked.max_input_bytes)], timed)
 
     def answer(replies: Sequence[Reply]) -> Transcript:
         return results.transcript(results.one_of(requests.result_of(replies[0]), "transcripts"))

@@ -6,16 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
-import numpy as np
-from numpy.typing import NDArray
-
 from rpc.codec import size_of
 from rpc.deadlines import Deadline
 from rpc.errors import InvalidInput, PartialFailure, RpcError, from_code
 from rpc.keys import LANES, Lane, check_lane
 from rpc.messages import HOUR_MS, Failure, Job, Reply, Success, new_job_id
+from rpc.results import Vector, stacked
 
-Vector = NDArray[np.float32]
 OnError = Literal["raise", "nan"]
 
 DEFAULT_TIMEOUT_S = 60.0
@@ -58,17 +55,25 @@ def deadline(options: CallOptions) -> Deadline:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is asked of which model, the channel that is to be told of the reply, and what stays in an entry."""
+    """What is asked of which model, and how its job travels.
+
+    Attributes:
+        reply: the channel that is to be told of the reply, or "".
+        inline_bytes: a larger input does not stay in the entry.
+        max_input_bytes: a larger file is not read.
+    """
 
     model: str
     op: str
     options: Mapping[str, Any]
     reply: str = ""
     inline_bytes: int = 256 * 1024
+    max_input_bytes: int = 256 * 1024 * 1024
 
 
 def job(asked: Asked, inputs: Sequence[Any], call: CallOptions) -> Job:
     """Return the job of one call; raise `InvalidInput` or `UnknownModel` on what could not travel."""
+    check_names(call, CallOptions)
     timeout_s, keep_s = call.get("timeout_s", DEFAULT_TIMEOUT_S), call.get("keep_s", HOUR_MS / 1000)
     if not 0 < timeout_s < math.inf:
         raise InvalidInput(f"timeout_s {timeout_s} is no number of seconds above 0")
@@ -89,6 +94,13 @@ def job(asked: Asked, inputs: Sequence[Any], call: CallOptions) -> Job:
         keep_ms=int(keep_s * 1000),
         reply=asked.reply,
     )
+
+
+def check_names(given: Mapping[str, Any], known: type[CallOptions]) -> None:
+    """Raise `TypeError` on an argument that a call does not have: a misspelt one would silently do nothing."""
+    for name in given:
+        if name not in known.__annotations__:
+            raise TypeError(f"got an unexpected keyword argument {name!r}; there is {', '.join(known.__annotations__)}")
 
 
 def list_jobs(asked: Asked, inputs: Sequence[Any], call: CallOptions, *, most: int = INPUTS_PER_JOB) -> list[Job]:
@@ -153,24 +165,35 @@ def vectors_of(jobs: Sequence[Job], replies: Sequence[Reply], *, on_error: OnErr
     Raises `PartialFailure` if inputs failed, or with `on_error="nan"` leaves NaN rows. An error that is not the
     fault of single inputs is raised as it is.
     """
-    failed: dict[int, RpcError] = {}
-    parts: list[Vector | None] = []
-    start = 0
-    for asked, reply in zip(jobs, replies, strict=True):
-        result, errors = told(asked, reply)
-        parts.append(result.get("vectors"))
-        failed.update({start + index: error for index, error in errors.items()})
-        start += len(asked.inputs)
-    rows = stacked([len(asked.inputs) for asked in jobs], parts)
+    told, failed = gathered(jobs, replies)
+    rows = stacked([len(asked.inputs) for asked in jobs], [result.get("vectors") for result in told])
     if failed and on_error == "raise":
-        index, first = min(failed.items())
-        text = f"{len(failed)} of {len(rows)} inputs failed, the first at {index}: {first}"
-        raise PartialFailure(text, vectors=rows, failed=failed)
+        raise PartialFailure(summary(failed, len(rows)), vectors=rows, failed=failed)
     return rows
 
 
-def told(asked: Job, reply: Reply) -> tuple[Mapping[str, Any], dict[int, RpcError]]:
-    """Return the result of one job of a list call, empty if its only input failed, and the errors of its inputs."""
+def gathered(jobs: Sequence[Job], replies: Sequence[Reply]) -> tuple[list[Mapping[str, Any]], Mapping[int, RpcError]]:
+    """Return the results of the jobs of a list call, and the errors of single inputs by their place in the call.
+
+    The result of a job whose only input failed is empty. Raises an error that is not the fault of single inputs.
+    """
+    results, failed = [], {}
+    start = 0
+    for asked, reply in zip(jobs, replies, strict=True):
+        result, errors = _told(asked, reply)
+        results.append(result)
+        failed.update({start + index: error for index, error in errors.items()})
+        start += len(asked.inputs)
+    return results, failed
+
+
+def summary(failed: Mapping[int, RpcError], count: int) -> str:
+    """Return how many of so many inputs failed, and why the first did."""
+    index, first = min(failed.items())
+    return f"{len(failed)} of {count} inputs failed, the first at {index}: {first}"
+
+
+def _told(asked: Job, reply: Reply) -> tuple[Mapping[str, Any], dict[int, RpcError]]:
     if isinstance(reply, Success):
         result = reply.result or {}
         return result, {item["index"]: from_code(item["code"], item["message"]) for item in result.get("failed", ())}
@@ -178,11 +201,3 @@ def told(asked: Job, reply: Reply) -> tuple[Mapping[str, Any], dict[int, RpcErro
     if isinstance(error, InvalidInput) and len(asked.inputs) == 1:
         return {}, {0: error}
     raise error
-
-
-def stacked(lengths: Sequence[int], parts: Sequence[Vector | None]) -> Vector:
-    """Return the vectors of several jobs as one array; those of a job that failed are NaN."""
-    width = next((part.shape[1] for part in parts if part is not None), 0)
-    blank = [np.full((length, width), np.nan, np.float32) for length in lengths]
-    filled = [empty if part is None else part for part, empty in zip(parts, blank, strict=True)]
-    return np.concatenate(filled) if filled else np.zeros((0, 0), np.float32)

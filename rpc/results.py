@@ -1,13 +1,13 @@
 """What the named calls return, as values, read from the result maps of the wire. No I/O."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rpc.errors import ModelError, from_code
+from rpc.errors import ModelError, RpcError, from_code
 
 Vector = NDArray[np.float32]
 Point = tuple[float, float]
@@ -108,12 +108,14 @@ class Embeddings:
         sparse: for each text, token id -> weight above 0; empty for one that failed.
         colbert: for each text, float32 (tokens, d), rows of unit norm; no rows for one that failed.
         truncated: for each text, whether it was cut.
+        failed: the place of each text that failed -> its error; there are none unless `on_error="nan"` let them pass.
     """
 
     dense: Vector | None
     sparse: list[dict[int, float]] | None
     colbert: list[Vector] | None
     truncated: list[bool]
+    failed: Mapping[int, RpcError] = field(default_factory=dict)
 
 
 def one_of(result: Mapping[str, Any], name: str) -> Any:
@@ -154,14 +156,29 @@ def _face(told: Mapping[str, Any], across: float, down: float) -> Face:
     return Face((x * across, y * down, width * across, height * down), told["confidence"], points)
 
 
-def embeddings(results: Sequence[Mapping[str, Any]], lengths: Sequence[int], dense: Vector | None) -> Embeddings:
-    """Return what several jobs made of their texts as one; an empty map is that of a job that failed."""
-    parts = list(zip(results, lengths, strict=True))
-    sparse = [_weights(item) for result, length in parts for item in result.get("sparse", [None] * length)]
-    colbert = [_rows(item) for result, length in parts for item in result.get("colbert", [None] * length)]
-    truncated = [bool(cut) for result, length in parts for cut in result.get("truncated", [False] * length)]
-    asked = {name for result in results for name in result}
-    return Embeddings(dense, sparse if "sparse" in asked else None, colbert if "colbert" in asked else None, truncated)
+def stacked(lengths: Sequence[int], parts: Sequence[Vector | None]) -> Vector:
+    """Return the vectors of several jobs of these many inputs as one array; those of a job without any are NaN."""
+    width = next((part.shape[1] for part in parts if part is not None), 0)
+    blank = [np.full((length, width), np.nan, np.float32) for length in lengths]
+    filled = [empty if part is None else part for part, empty in zip(parts, blank, strict=True)]
+    return np.concatenate(filled) if filled else np.zeros((0, 0), np.float32)
+
+
+def embeddings(told: Sequence[Mapping[str, Any]], lengths: Sequence[int], failed: Mapping[int, RpcError]) -> Embeddings:
+    """Return what several jobs of these many texts made of them as one; the map of a job that failed is empty."""
+    asked = {name for result in told for name in result}
+    return Embeddings(
+        dense=stacked(lengths, [result.get("vectors") for result in told]) if "vectors" in asked else None,
+        sparse=[_weights(item) for item in _listed(told, lengths, "sparse")] if "sparse" in asked else None,
+        colbert=[_rows(item) for item in _listed(told, lengths, "colbert")] if "colbert" in asked else None,
+        truncated=[bool(item) for item in _listed(told, lengths, "truncated")],
+        failed=failed,
+    )
+
+
+def _listed(told: Sequence[Mapping[str, Any]], lengths: Sequence[int], name: str) -> list[Any]:
+    """Return what is told of each text under a name, None where nothing is."""
+    return [item for result, length in zip(told, lengths, strict=True) for item in result.get(name, [None] * length)]
 
 
 def _weights(told: Mapping[str, Any] | None) -> dict[int, float]:

@@ -1,6 +1,11 @@
 """How much of a picture each model sees, as its workers told, remembered for a while."""
 
+import re
+
 from rpc.inspection import ModelState
+
+SPELLED = re.compile(r"[1-9]\d{0,4}x[1-9]\d{0,4}|<=[1-9]\d{0,4}")
+"""Width and height in pixels that every picture becomes, or the most that either has."""
 
 REMEMBERED_S = 60.0
 
@@ -20,6 +25,8 @@ class Sights:
         """Note what the live workers of a model tell, and return it; "" if there are none or they differ."""
         told = {about.get("sees", "") for about in state.workers.values()}
         sees = told.pop() if len(told) == 1 else ""
+        # what is spelled otherwise is a newer worker's, or of a model of the users' own
+        sees = sees if SPELLED.fullmatch(sees) else ""
         if state.workers:
             self._known[state.model] = (now + REMEMBERED_S, sees)
         return sees
