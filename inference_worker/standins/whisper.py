@@ -44,7 +44,8 @@ PROMPT = 3
 <|notimestamps|> or the first timestamp."""
 
 THRESHOLD, SHARPNESS, ATTENTION, LOUDER = 0.3, 8.0, 3.0, 10.0
-WORD_LOGIT, END_LOGIT, LATE_END_LOGIT, ENGLISH_LOGIT, NEVER_LOGIT = 2.0, 3.0, 8.0, 12.0, -20.0
+WORD_LOGIT, END_LOGIT, LATE_END_LOGIT, ENGLISH_LOGIT, NEVER_LOGIT = 8.0, 9.0, 24.0, 12.0, -20.0
+"""Far enough apart that sampling at a temperature of 1 finds the same words."""
 
 SPECIAL = ("<|endoftext|>", "<|startoftranscript|>")
 TASKS = ("<|translate|>", "<|transcribe|>", "<|startoflm|>", "<|startofprev|>", "<|nospeech|>", "<|notimestamps|>")
@@ -176,6 +177,8 @@ def _set_decoder(decoder: Any, tokenizer: Tokenizer) -> None:
         logits[tokenizer.token_to_id("\u0120" + word), FIRST_BAND + number] = WORD_LOGIT
     end = tokenizer.token_to_id("<|endoftext|>")
     logits[end, :SECONDS], logits[end, SECONDS] = END_LOGIT, LATE_END_LOGIT
+    # beam search stops at five ends, so the end must not even be the second best where there is a tone
+    logits[end, FIRST_BAND : FIRST_BAND + len(BANDS)] = -WORD_LOGIT
     always[tokenizer.token_to_id("<|en|>")] = ENGLISH_LOGIT
     # where a timestamp has to come first, it is that of the window's beginning
     always[tokenizer.token_to_id("<|0.02|>") :] = NEVER_LOGIT
