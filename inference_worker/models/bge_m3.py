@@ -40,9 +40,9 @@ BUDGET_TOKENS = {"cpu": 1024, "cuda": 32_768}
 """A token costs some 28 times what one of MiniLM costs (303 to 10.6 million weights besides the embeddings), so
 half its budget is seconds on a CPU, where company gains little, and a fraction of a second on a GPU."""
 
-OVERHEAD_TOKENS = {"cpu": 24, "cuda": 768}
-"""On a CPU a pass reads 1.2 GB of weights, the time of about two dozen tokens on a core; on a GPU it starts some 400
-kernels, a few milliseconds at 100,000 and more tokens a second."""
+OVERHEAD_TOKENS = {"cpu": 32, "cuda": 128}
+"""On a CPU a pass reads 1.2 GB of weights, the time of some 30 tokens on a core; on a GPU it starts some 400 kernels,
+a few milliseconds at 50,000 tokens a second. More would fill passes further, with more than 1.3 times the tokens."""
 
 
 class Text(NamedTuple):

@@ -29,12 +29,16 @@ def load_head(file: Path, *, rows: int, columns: int) -> torch.nn.Linear:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
         raise ValueError(f"{file} is no file of tensors: {str(error).partition(chr(10))[0]}") from error
-    found = {name: tuple(tensor.shape) for name, tensor in state.items()} if isinstance(state, dict) else state
+    found = {name: _shape(part) for name, part in state.items()} if isinstance(state, dict) else _shape(state)
     if found != {"weight": (rows, columns), "bias": (rows,)}:
         raise ValueError(f"{file} holds {found}, not weight {(rows, columns)} and bias {(rows,)}")
     layer = torch.nn.Linear(columns, rows)
     layer.load_state_dict(state)
     return layer.requires_grad_(requires_grad=False)
+
+
+def _shape(part: object) -> object:
+    return tuple(part.shape) if isinstance(part, torch.Tensor) else type(part).__name__
 
 
 def sparse_weights(ids: NDArray[np.int32], weights: NDArray[np.float32], dropped: NDArray[np.int32]) -> SparseWeights:

@@ -66,10 +66,14 @@ def stored_bytes(directory: Path, dtype: torch.dtype) -> int:
         FileNotFoundError: there are none.
         ValueError: a file is no safetensors file.
     """
+    return sum(_bytes_in(file, dtype.itemsize) for file in _required_weights(directory))
+
+
+def _required_weights(directory: Path) -> list[Path]:
     files = _weight_files(directory)
     if not files:
         raise FileNotFoundError(f"{directory} has no weights: neither model.safetensors nor pytorch_model.bin")
-    return sum(_bytes_in(file, dtype.itemsize) for file in files)
+    return files
 
 
 def _weight_files(directory: Path) -> list[Path]:
@@ -104,8 +108,10 @@ def load(kind: Any, directory: Path, *, dtype: torch.dtype, device: torch.device
     """Return a model of a class of Transformers from a local directory, on its device, ready to compute.
 
     Raises:
+        FileNotFoundError: there are no weights.
         ValueError: the files cannot be read, or lack weights of the model, or have them in other shapes.
     """
+    _required_weights(directory)
     try:
         model, report = kind.from_pretrained(
             directory, dtype=dtype, local_files_only=True, output_loading_info=True, **given

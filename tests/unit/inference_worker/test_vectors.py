@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from inference_worker.models.vectors import Embedded, checked_flag, checked_text, embedding_result, refuse_unknown
+from inference_worker.models.vectors import (
+    Embedded,
+    checked_finite,
+    checked_flag,
+    checked_text,
+    embedding_result,
+    refuse_unknown,
+)
 from rpc.errors import InvalidInput
 
 
@@ -16,6 +23,7 @@ from rpc.errors import InvalidInput
         (["a"], "the input is of type list, not a text"),
         ("", "the text is empty"),
         (" \n\t", "the text is empty"),
+        ("ab\ud800", "the text has half a character at 2, a lone surrogate"),
         ("abcdef", "the text has 6 characters, over the limit of 5"),
     ],
 )
@@ -55,3 +63,9 @@ def test_the_row_of_a_failed_input_is_nan_and_told() -> None:
     assert (result["vectors"][0].tolist(), np.isnan(result["vectors"][1]).all()) == ([1, 2], True)
     assert result["truncated"] == [True, False]
     assert result["failed"] == [{"index": 1, "code": "invalid_input", "message": "empty"}]
+
+
+def test_what_is_not_finite_is_the_models_failure() -> None:
+    """NaN in a result means that an input failed, so a model must not give it for one that did not."""
+    with pytest.raises(FloatingPointError, match="not finite"):
+        checked_finite(np.array([[1, np.inf]], np.float32))
