@@ -95,14 +95,15 @@ def _encoded(data: bytes, sees: str) -> Sent:
         return Sent(data)
     pictures = _pictures()
     try:
-        size = pictures.size_of(data)
-        if not _worth_shrinking(size, sees):
+        # turned upright or not, a picture has as many pixels, and its sides are as long
+        if not _worth_shrinking(pictures.size_of(data), sees):
             return Sent(data)
-        smaller = pictures.png(_shrink(pictures.read(data, most_pixels=MOST_PIXELS), sees))
+        picture = pictures.read(data, most_pixels=MOST_PIXELS)
+        smaller = pictures.png(_shrink(picture, sees))
     except InvalidInput:
         # the worker says what is wrong with it, in one place and in the same words for everybody
         return Sent(data)
-    return Sent(smaller, size) if len(smaller) < len(data) else Sent(data)
+    return Sent(smaller, picture.size) if len(smaller) < len(data) else Sent(data)
 
 
 def _decoded(image: Any) -> NDArray[np.uint8]:
