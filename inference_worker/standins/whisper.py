@@ -43,7 +43,7 @@ PROMPT = 3
 """The first word is said at this position: behind <|startoftranscript|>, language and task, and then either
 <|notimestamps|> or the first timestamp."""
 
-THRESHOLD, SHARPNESS, ATTENTION, LOUDER = 0.3, 8.0, 3.0, 10.0
+THRESHOLD, SHARPNESS, ATTENTION, LOUDER, SILENT_BAND = 0.3, 8.0, 3.0, 10.0, 0.17
 WORD_LOGIT, END_LOGIT, LATE_END_LOGIT, ENGLISH_LOGIT, NEVER_LOGIT = 8.0, 9.0, 24.0, 12.0, -20.0
 """Far enough apart that sampling at a temperature of 1 finds the same words."""
 
@@ -167,7 +167,7 @@ def _set_decoder(decoder: Any, tokenizer: Tokenizer) -> None:
     clock = _zeros(POSITIONS, WIDTH)
     seconds = np.arange(SECONDS)
     clock[PROMPT + seconds, seconds] = 1.0
-    clock[PROMPT + SECONDS :, SECONDS] = 4.0
+    clock[PROMPT + SECONDS :, SECONDS] = 40.0
     decoder.position_encodings.encodings = clock
     _let_through(decoder.layer[0])
     _set_attention(decoder.layer[0].attention)
@@ -197,4 +197,6 @@ def _set_attention(attention: Any) -> None:
         brings[row, row] = LOUDER
     _linear(attention.linear[0], asks)
     _linear(attention.linear[1], answers)
+    # normalisation has made a little less than nothing of the bands that are silent
+    attention.linear[1].bias[WIDTH + FIRST_BAND : WIDTH + FIRST_BAND + len(BANDS)] = SILENT_BAND
     _linear(attention.linear[2], brings)
