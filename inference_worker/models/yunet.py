@@ -12,7 +12,6 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from inference_worker.media import images
 from inference_worker.memory import resident_bytes
@@ -33,8 +32,9 @@ SCORE, OVERLAP = 0.6, 0.3
 """Thresholds of score and of overlap unless a caller gives others; the origin's."""
 
 MOST_FACES = 5000
-CELL = 32
-"""What OpenCV pads both sides to a multiple of, in pixels."""
+
+OUTPUTS = {f"{kind}_{stride}" for kind in ("cls", "obj", "bbox", "kps") for stride in (8, 16, 32)}
+"""What OpenCV's decoder reads of the network, at each of its strides."""
 
 WARM_SIZE = (320, 320)
 LOAD_S = 30.0
@@ -58,14 +58,14 @@ class YuNet(Model):
     name = "yunet"
     ops = ("detect_faces",)
     partial = True
-    # a pass is a set of pictures run side by side: more than the threads at hand gain nothing
-    budget = 8 * (LONG_SIDE // CELL) ** 2
+    # a pass is pictures of any sizes side by side, one a thread: nothing is padded, nothing gained by waiting
     overhead = 0
     held = 32
 
     def __init__(self, runtime: Runtime) -> None:
         super().__init__(runtime)
         self._threads = runtime.threads or min(4, os.cpu_count() or 1)
+        self.budget = 2 * self._threads
         self._pool = ThreadPoolExecutor(self._threads, "yunet")
         # one detector shared by threads gives wrong boxes
         self._mine = threading.local()
@@ -77,17 +77,17 @@ class YuNet(Model):
 
     def load(self) -> None:
         """Read the network, and check that it is one whose answers OpenCV can read as YuNet's."""
+        # the pool's threads are all there is to gain: OpenCV's own would only compete with them
         cv2.setNumThreads(1)
         file = self._file()
-        self._network = np.frombuffer(file.read_bytes(), np.uint8)
-        _check(file, bytes(self._network[:64]), expected=SHA256 if file.name == FILE else None)
+        content = file.read_bytes()
+        _refuse_mistaken(file, content)
+        self._network = np.frombuffer(content, np.uint8)
+        _check_outputs(file, self._network)
         before = resident_bytes()
         everybody = threading.Barrier(self._threads)
-        try:
-            list(self._pool.map(lambda _: (everybody.wait(LOAD_S), self._detector()), range(self._threads)))
-        except cv2.error as error:
-            raise ValueError(f"{file} cannot be read by OpenCV: {error.err}") from error
-        self._bytes = max(len(self._network), resident_bytes() - before)
+        list(self._pool.map(lambda _: (everybody.wait(LOAD_S), self._detector()), range(self._threads)))
+        self._bytes = max(len(content), resident_bytes() - before)
 
     def _file(self) -> Path:
         models_dir = self.runtime.models_dir
@@ -96,26 +96,25 @@ class YuNet(Model):
         return _in(locate(self.runtime.source or REPOSITORY, models_dir=models_dir, patterns=[FILE]))
 
     def warm_up(self) -> None:
-        """Look for faces on a black picture; raise if it has some."""
+        """Look for faces on a black picture; raise if there are some."""
         black = np.zeros((*WARM_SIZE, 3), np.uint8)
         try:
             (found,) = self.infer(self.prepare("detect_faces", black, {}))
         except cv2.error as error:
-            raise ValueError(f"the network does not answer as YuNet does: {error.err}") from error
+            raise ValueError(f"{self._file()} does not answer as YuNet does: {error.err}") from error
         if found["faces"]:
-            raise ValueError(f"{len(found['faces'])} faces on a black picture: this is not YuNet")
+            raise ValueError(f"{self._file()} sees {len(found['faces'])} faces on a black picture: it is not YuNet")
 
     def prepare(self, op: str, given: Any, options: Mapping[str, Any]) -> list[Unit]:
-        """Return the picture, shrunk if it is larger than YuNet sees; the cost is the number of its 32 x 32 cells."""
+        """Return the picture, shrunk if it is larger than YuNet sees; each costs one of the pass."""
         del op
         score, overlap = _thresholds(options)
         pixels = images.decode(given, most_pixels=self.runtime.max_image_pixels)
         size = (pixels.shape[1], pixels.shape[0])
         if max(size) > LONG_SIDE:
-            pixels = np.asarray(pictures.cap(Image.fromarray(pixels), LONG_SIDE))
-        columns, rows = (-(-side // CELL) for side in pixels.shape[1::-1])
+            pixels = np.asarray(pictures.cap(pictures.of_pixels(pixels), LONG_SIDE))
         bgr = np.ascontiguousarray(pixels[:, :, ::-1])
-        return [Unit(Asked(bgr, size, score, overlap), cost=columns * rows)]
+        return [Unit(Asked(bgr, size, score, overlap))]
 
     def infer(self, units: Sequence[Unit]) -> Sequence[Mapping[str, Any]]:
         """Return the faces of each picture, the surest first."""
@@ -197,11 +196,22 @@ def _in(place: Path) -> Path:
     return (named or found)[0]
 
 
-def _check(file: Path, head: bytes, *, expected: str | None) -> None:
+def _refuse_mistaken(file: Path, content: bytes) -> None:
     """Raise `ValueError` on what people save in place of the network, saying what it is."""
-    if head.startswith(b"version https://git-lfs"):
+    if content.startswith(b"version https://git-lfs"):
         raise ValueError(f"{file} is a git-lfs pointer, not the network it points to: fetch it with git lfs pull")
-    if head.lstrip()[:1] == b"<":
+    if content.lstrip()[:1] == b"<":
         raise ValueError(f"{file} is a web page, not a network: fetch it with penstock models pull yunet")
-    if expected is not None and (found := hashlib.sha256(file.read_bytes()).hexdigest()) != expected:
-        raise ValueError(f"{file} has sha256 {found}, not {expected}")
+    if file.name == FILE and (found := hashlib.sha256(content).hexdigest()) != SHA256:
+        raise ValueError(f"{file} is damaged or not what its name says: its sha256 is {found}, not {SHA256}")
+
+
+def _check_outputs(file: Path, content: NDArray[np.uint8]) -> None:
+    """Raise `ValueError` if the file is no network, or one of another kind."""
+    try:
+        found = set(cv2.dnn.readNetFromONNX(content).getUnconnectedOutLayersNames())
+    except cv2.error as error:
+        raise ValueError(f"{file} is no ONNX network that OpenCV can read") from error
+    if found != OUTPUTS:
+        shown = ", ".join(sorted(found)[: len(OUTPUTS)])
+        raise ValueError(f"{file} is not YuNet: its outputs are {shown}, not {', '.join(sorted(OUTPUTS))}")
