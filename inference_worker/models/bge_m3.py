@@ -36,13 +36,14 @@ MAX_TOKENS = 8192
 POSITIONS = 8194
 """What 8192 tokens need: positions are counted from the one after padding, which is 1."""
 
-BUDGET_TOKENS = {"cpu": 1024, "cuda": 32_768}
-"""A token costs some 28 times what one of MiniLM costs (303 to 10.6 million weights besides the embeddings), so
-half its budget is seconds on a CPU, where company gains little, and a fraction of a second on a GPU."""
+BUDGET_TOKENS = {"cpu": 512, "cuda": 32_768}
+"""On one CPU core a token takes 7 ms, from 8 texts of 32 tokens on: a fuller pass only keeps others waiting longer.
+For GPUs both are estimates: at 50,000 tokens a second and more this is half a second."""
 
 OVERHEAD_TOKENS = {"cpu": 32, "cuda": 128}
-"""On a CPU a pass reads 1.2 GB of weights, the time of some 30 tokens on a core; on a GPU it starts some 400 kernels,
-a few milliseconds at 50,000 tokens a second. More would fill passes further, with more than 1.3 times the tokens."""
+"""On one CPU core a pass takes 0.17 s besides its tokens, as long as 24 of them (XLM-RoBERTa large, float32), and with
+more cores more of them; on a GPU it starts some 400 kernels, 2 or 3 ms. A larger number would fill passes further, but
+with more than 1.3 times the tokens."""
 
 
 class Text(NamedTuple):

@@ -27,10 +27,10 @@ from inference_worker.models.vectors import (
     refuse_unknown,
 )
 
-BUDGET_POSITIONS = {"cpu": 2048, "cuda": 65_536}
+BUDGET_POSITIONS = {"cpu": 1024, "cuda": 65_536}
 """A text costs the 64 positions it is padded to, a picture its patches, 729 at 384 x 384: both run through 27 layers
-of one width. On a CPU two large pictures or 32 texts, for it gains little from company and each is seconds; on a GPU
-about 90 pictures or 1024 texts."""
+of one width. On a CPU one large picture or 16 texts, some 10 s of one core, for it gains little from company; on a GPU
+(an estimate) about 90 pictures or 1024 texts."""
 
 OVERHEAD_POSITIONS = {"cpu": 64, "cuda": 4096}
 """All units that may share a pass cost the same, so there is no padding to weigh; it says that company is worth
