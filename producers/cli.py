@@ -1,15 +1,18 @@
 """The commands of `penstock`: what they take, and which exit status they end with."""
 
+import enum
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from producers import bench, dead, embedding, extras, status, worker
+from producers import bench, dead, embedding, extras, status, transcribing, worker
 from producers.place import Place, place_of
 from rpc.errors import RpcError
 from rpc.keys import check_lane
+from rpc.plans import TRANSCRIBE_TIMEOUT_S, TranscribeOptions
 from rpc.requests import DEFAULT_TIMEOUT_S, CallOptions
 from rpc.settings import SettingError
 
@@ -23,6 +26,26 @@ app = typer.Typer(
 )
 app.add_typer(dead.app, name="dead")
 
+
+class Task(enum.Enum):
+    """What Whisper is to do."""
+
+    TRANSCRIBE = "transcribe"
+    TRANSLATE = "translate"
+
+
+class Form(enum.Enum):
+    """How a transcript is written."""
+
+    TEXT = "text"
+    SRT = "srt"
+    VTT = "vtt"
+    JSON = "json"
+
+
+Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="The files.")]
+Timeout = Annotated[float, typer.Option(help="Seconds to wait for each file.")]
+Shrink = Annotated[bool, typer.Option(help="Shrink a picture here if the model sees less of it and nothing is lost.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 LaneName = Annotated[str, typer.Option(help="interactive or bulk.")]
 PASSED_THROUGH = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
@@ -72,15 +95,110 @@ def embed_text(
     lane: LaneName = "interactive",
     timeout: Annotated[float, typer.Option(help="Seconds to wait for each 64 texts.")] = DEFAULT_TIMEOUT_S,
     normalize: Annotated[bool, typer.Option(help="Vectors of unit norm, or as the model gives them.")] = True,
+    outputs: Annotated[str | None, typer.Option(help="Of bge-m3: any of dense,sparse,colbert.")] = None,
     as_json: Json = False,
 ) -> None:
     """Turn texts into vectors. Exits with 1 if any text failed."""
     call = CallOptions(lane=check_lane(lane), timeout_s=timeout)
     wanted = _texts(texts or [], file)
     with place_of(context).client() as client:
-        failures = embedding.show_vectors(client, model, wanted, normalize=normalize, call=call, as_json=as_json)
+        if outputs is None:
+            found = embedding.answers(client, model, wanted, normalize=normalize, call=call)
+        else:
+            found = embedding.all_outputs(client, model, wanted, outputs.split(","), call=call)
+        _end(embedding.show_answers(found, len(wanted), f"embedding with {model}", as_json=as_json))
+
+
+def _end(failures: int) -> None:
+    """End with 1 if there were failures."""
     if failures:
         raise typer.Exit(FAILED)
+
+
+@app.command("embed-image")
+def embed_image(
+    context: typer.Context,
+    files: Files,
+    *,
+    model: Annotated[str, typer.Option(help="Which model.")] = "siglip",
+    lane: LaneName = "interactive",
+    timeout: Timeout = DEFAULT_TIMEOUT_S,
+    normalize: Annotated[bool, typer.Option(help="Vectors of unit norm, or as the model gives them.")] = True,
+    shrink: Shrink = True,
+    as_json: Json = False,
+) -> None:
+    """Turn pictures into vectors. Exits with 1 if any picture failed."""
+    call = CallOptions(lane=check_lane(lane), timeout_s=timeout)
+    with place_of(context).client() as client:
+        found = embedding.of_pictures(client, model, files, normalize=normalize, shrink=shrink, call=call)
+        _end(embedding.show_answers(found, len(files), f"embedding with {model}", as_json=as_json))
+
+
+@app.command("transcribe")
+def transcribe(
+    context: typer.Context,
+    files: Files,
+    *,
+    language: Annotated[str | None, typer.Option(help="Code of the language spoken; detected unless given.")] = None,
+    task: Annotated[Task, typer.Option(help="What is spoken, or an English translation of it.")] = Task.TRANSCRIBE,
+    words: Annotated[bool, typer.Option("--words", help="Times of words, shown with --format json.")] = False,
+    vad: Annotated[bool, typer.Option("--vad", help="Leave out what is not speech first.")] = False,
+    form: Annotated[Form, typer.Option("--format", help="How transcripts are written.")] = Form.TEXT,
+    output: Annotated[Path | None, typer.Option(help="A directory to write a file for each recording into.")] = None,
+    model: Annotated[str, typer.Option(help="Which model.")] = "whisper",
+    lane: LaneName = "interactive",
+    timeout: Timeout = TRANSCRIBE_TIMEOUT_S,
+) -> None:
+    """Write down what is said in recordings. Exits with 1 if any recording failed."""
+    options = TranscribeOptions(task=task.value, vad=vad, lane=check_lane(lane), timeout_s=timeout)
+    wanted = transcribing.Wanted(form.value, model, language, words, options, _directory(output))
+    with place_of(context).client() as client:
+        _end(transcribing.show_transcripts(client, files, wanted))
+
+
+def _directory(output: Path | None) -> Path | None:
+    """Return a directory that is there."""
+    if output is not None:
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise typer.BadParameter(f"--output {output}: {error}") from error
+    return output
+
+
+@app.command("detect-faces")
+def detect_faces(
+    context: typer.Context,
+    files: Files,
+    *,
+    score: Annotated[float, typer.Option(help="Least score of a face.", min=0.0, max=1.0)] = 0.6,
+    draw: Annotated[Path | None, typer.Option(help="Write the one picture with its faces marked.")] = None,
+    lane: LaneName = "interactive",
+    timeout: Timeout = DEFAULT_TIMEOUT_S,
+    as_json: Json = False,
+) -> None:
+    """Find the faces in pictures. Exits with 1 if any picture failed."""
+    missing = extras.complaint("images")
+    if missing:
+        sys.stderr.write(f"penstock detect-faces: {missing}\n")
+        raise typer.Exit(extras.NOT_INSTALLED)
+    from producers import detecting  # noqa: PLC0415 (Pillow comes with an extra)
+
+    call = CallOptions(lane=check_lane(lane), timeout_s=timeout)
+    with place_of(context).client() as client:
+        if draw is None:
+            _end(detecting.show_faces(client, files, score=score, call=call, as_json=as_json))
+            return
+        wrong = detecting.drawn_by(draw) if len(files) == 1 else "--draw takes one picture"
+        if wrong:
+            raise typer.BadParameter(wrong)
+        detecting.draw_faces(client, files[0], draw, score=score, call=call, as_json=as_json)
+
+
+@app.command("models", context_settings=PASSED_THROUGH, add_help_option=False)
+def models(context: typer.Context) -> None:
+    """List the models the project brings, or fetch their weights: `penstock models list`, `penstock models pull`."""
+    worker.become(["models", *context.args])
 
 
 def _texts(texts: list[str], file: str | None) -> list[str]:

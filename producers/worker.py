@@ -1,4 +1,4 @@
-"""`penstock worker`: this process becomes a worker. Knows the worker's command, not its code."""
+"""`penstock worker` and `penstock models`: this process becomes the worker's. Knows its command, not its code."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ COMMAND = (sys.executable, "-m", "inference_worker")
 
 
 def become(arguments: Sequence[str]) -> NoReturn:
-    """Replace this process by a worker with these arguments; end with 2 if the worker is not installed."""
+    """Replace this process by the worker's with these arguments; end with 2 if the worker is not installed."""
     missing = extras.complaint("worker")
     if missing:
         sys.stderr.write(f"penstock worker: {missing}\n")
