@@ -1,7 +1,7 @@
 """A worker's side of the wire in the test's own process, for tests of what callers see."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -11,6 +11,9 @@ from rpc.codec import encode_reply
 from rpc.consumer import Consumer, Delivery, Settlement
 from rpc.keys import GROUP, LANES, Lane
 from rpc.messages import HOUR_MS, Blob, Job, Meta, Reply, Success
+
+Answer = Callable[[Job, list[Any]], Mapping[str, Any] | Reply]
+"""What a played model makes of a job and its inputs."""
 
 READ_MS = 5000
 """How long a read waits for an entry that a test has promised."""
@@ -50,11 +53,18 @@ def told(delivery: Delivery, channel: str) -> Delivery:
     return replace(delivery, job=replace(job_of(delivery), reply=channel))
 
 
-class Answering:
-    """Answers whatever comes with its own inputs, from a thread, until left."""
+def outputs(job: Job, inputs: list[Any]) -> Mapping[str, Any]:
+    """Return the result of a model that gives its inputs back."""
+    del job
+    return {"outputs": inputs}
 
-    def __init__(self, consumer: Consumer) -> None:
+
+class Answering:
+    """Answers whatever comes, with its own inputs unless told how, from a thread, until left."""
+
+    def __init__(self, consumer: Consumer, answer: Answer = outputs) -> None:
         self._consumer = consumer
+        self._answer = answer
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -72,10 +82,10 @@ class Answering:
         while not self._stopping.is_set():
             deliveries = self._consumer.read(LANES, 64, block_ms=10)
             if deliveries:
-                self._consumer.settle([self._echo(delivery) for delivery in deliveries])
+                self._consumer.settle([self._ended(delivery) for delivery in deliveries])
 
-    def _echo(self, delivery: Delivery) -> Settlement:
-        return reply_with(delivery, {"outputs": given(self._consumer, delivery)})
+    def _ended(self, delivery: Delivery) -> Settlement:
+        return reply_with(delivery, self._answer(job_of(delivery), given(self._consumer, delivery)))
 
 
 def age(raw: "Redis", consumer: Consumer, delivery: Delivery, *, idle_ms: int, deliveries: int = 1) -> None:
