@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rpc import requests
 from rpc.errors import InvalidInput, ModelError, PartialFailure, UnknownModel
 from rpc.messages import Failure, Job, Reply, Success
-from rpc.requests import INPUTS_PER_JOB, Asked, CallOptions
+from rpc.requests import BYTES_PER_JOB, INPUTS_PER_JOB, Asked, CallOptions
 
 ASKED = Asked("m", "embed_text", {"normalize": True}, "p:reply:c1")
 
@@ -90,6 +90,41 @@ def test_a_long_list_is_several_jobs_in_order_with_ids_that_repeat() -> None:
 
     assert [job.id for job in jobs] == ["j1.0", "j1.1", "j1.2"]
     assert [f"text {index}" for index in range(2 * INPUTS_PER_JOB + 1)] == texts
+
+
+def test_a_list_is_cut_by_its_bytes_too() -> None:
+    """No entry carries more than four megabytes of inputs, and not fewer inputs than fit."""
+    texts = ["x" * 100_000] * 100
+
+    jobs = requests.list_jobs(ASKED, texts, {})
+
+    assert [len(job.inputs) for job in jobs] == [41, 41, 18]
+
+
+def test_inputs_that_travel_as_blobs_do_not_count() -> None:
+    """What does not stay in the entry does not fill it."""
+    inputs = [b"x" * 200_000, b"y" * 600_000, np.zeros((500, 500, 3), np.uint8)] * 20
+
+    jobs = requests.list_jobs(ASKED, inputs, {})
+
+    assert [len(job.inputs) for job in jobs] == [60]
+
+
+@pytest.mark.parametrize("size", [BYTES_PER_JOB + 1, 10 * BYTES_PER_JOB])
+def test_an_input_larger_than_a_job_may_be_has_one_of_its_own(size: int) -> None:
+    """Where blobs begin late, a large input is alone, and whether it may travel is told by who sends it."""
+    late = Asked("m", "op", {}, inline_bytes=size)
+
+    jobs = requests.list_jobs(late, ["a", "x" * size, "b"], {})
+
+    assert [len(job.inputs) for job in jobs] == [1, 1, 1]
+
+
+def test_an_argument_that_calls_do_not_have_is_told() -> None:
+    """As Python itself does; what there is is named."""
+    wrong: Any = {"timeout": 3.0}
+    with pytest.raises(TypeError, match="'timeout'; there is timeout_s, lane, job_id, keep_s"):
+        requests.job(ASKED, ["a"], wrong)
 
 
 def test_the_rows_of_several_jobs_come_in_the_order_of_the_call() -> None:
