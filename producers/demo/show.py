@@ -2,7 +2,7 @@
 
 import time
 
-from producers.demo import crash, crowd, mistakes, search, stream
+from producers.demo import crash, crowd, mistakes, search, senses, stream
 from producers.demo.narration import DemoFailed, Narrator, expect
 from producers.demo.stage import MODEL, Stage
 from producers.signals import ended_in_order
@@ -31,6 +31,7 @@ def _play(stage: Stage, narrator: Narrator) -> None:
     narrator.say(f"Worker {first.pid} is ready after {time.monotonic() - started:.1f} s.")
     search.play(stage, narrator)
     crowd.play(stage, narrator, first, announced)
+    senses.play(stage, narrator, stage.start_families())
     mistakes.play(stage, narrator)
     second = crash.play(stage, narrator, first, announced)
     stream.play(stage, narrator)

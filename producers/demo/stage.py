@@ -1,6 +1,7 @@
 """What the demo plays on: a server, worker processes and a client, in a directory that goes with them."""
 
 import tempfile
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
@@ -11,6 +12,8 @@ from producers.worker_process import Announced, WorkerProcess
 from rpc import Client, RedisSettings
 
 MODEL = "minilm"
+
+FAMILIES = ("whisper", "siglip", "bge-m3", "yunet")
 
 LEASE_S = 2.0
 """Short, so that a killed worker's jobs are taken over while somebody watches."""
@@ -53,12 +56,20 @@ class Stage:
 
     def start_worker(self) -> WorkerProcess:
         """Start a worker process, which is not ready yet."""
+        return self._start((MODEL, "echo"))
+
+    def start_families(self) -> WorkerProcess:
+        """Start one that serves the four families, from stand-ins where their weights are not found."""
+        return self._start(FAMILIES, {"PENSTOCK_STANDINS": "missing"})
+
+    def _start(self, models: Sequence[str], more: Mapping[str, str] | None = None) -> WorkerProcess:
         self._workers += 1
         log = self._directory / f"worker-{self._workers}.log"
         # PyTorch leaves a directory wherever temporary files go
-        environment = {**ENVIRONMENT, "TMPDIR": str(self._directory)}
+        ours = {"TMPDIR": str(self._directory), "PENSTOCK_CACHE_DIR": str(self._directory / "cache")}
+        environment = {**ENVIRONMENT, **ours, **(more or {})}
         with uninterrupted():
-            worker = WorkerProcess((MODEL, "echo"), self.settings, log, environment)
+            worker = WorkerProcess(models, self.settings, log, environment)
             self._exit.callback(worker.close)
         return worker
 

@@ -9,7 +9,7 @@ from producers.tables import shortened
 from rpc.calls import Call
 from rpc.keys import Keys
 
-UNSERVED = "bge-m3"
+UNSERVED = "my-model"
 """A model no worker of the demo serves, so that its job waits to be looked at."""
 
 TYPED = '{"inputs": ["typed by hand"]}'

@@ -1,0 +1,62 @@
+"""A picture, a recording and sentences for the demo: made here, so that nothing has to be fetched.
+
+The pitches are those the stand-in of Whisper takes for words, and the squares those the stand-in of YuNet takes for
+faces; a test holds them to it.
+"""
+
+import io
+import wave
+
+import numpy as np
+from numpy.typing import NDArray
+
+PITCHES = {"zero": 482, "one": 782, "two": 1088, "three": 1477, "four": 2008, "five": 2729, "six": 3713, "seven": 5048}
+"""Word -> the tone that stands for it, in Hz, a second of it."""
+
+SPOKEN = ("three", "one", "four", "one", "five")
+
+RATE, LOUDNESS, FULL_SCALE = 16_000, 0.3, 32767
+
+WIDTH, HEIGHT = 640, 480
+
+GROUND, BRIGHT = (110, 0, 0), (255, 255, 255)
+
+SQUARES = ((80, 80, 40), (320, 160, 80))
+"""x, y and side of the bright squares, in pixels."""
+
+COLOURS = ("a red picture", "a green picture", "a blue picture")
+"""What the picture might be called; the first is right."""
+
+QUERY = "the cat sleeps on the roof"
+
+SENTENCES = (
+    "die Katze schläft auf dem Dach",
+    "le train pour Paris",
+    "la niña lee un libro",
+    "кошка спит на крыше",
+    "il cane mangia il pane",
+)
+
+MEANT_THE_SAME = {0, 3}
+"""Which of the sentences say in their language what the query says."""
+
+
+def recording() -> bytes:
+    """Return the words of `SPOKEN` as tones, in a WAV file of 16 bits."""
+    seconds = np.arange(RATE) / RATE
+    sound = np.concatenate([LOUDNESS * np.sin(2 * np.pi * PITCHES[word] * seconds) for word in SPOKEN])
+    out = io.BytesIO()
+    with wave.open(out, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes((sound * FULL_SCALE).astype("<i2").tobytes())
+    return out.getvalue()
+
+
+def picture() -> NDArray[np.uint8]:
+    """Return bright squares on a dark red ground, uint8 (480, 640, 3), RGB."""
+    pixels = np.full((HEIGHT, WIDTH, 3), GROUND, np.uint8)
+    for x, y, side in SQUARES:
+        pixels[y : y + side, x : x + side] = BRIGHT
+    return pixels

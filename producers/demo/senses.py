@@ -1,0 +1,107 @@
+"""Scene: one worker hears, sees and reads: Whisper, SigLIP, YuNet and BGE-M3 at once."""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from producers.demo import samples
+from producers.demo.narration import Narrator, expect
+from producers.demo.stage import FAMILIES, Stage
+from producers.worker_process import WorkerProcess
+from rpc import Client, Embeddings, Face, Transcript
+from rpc.inspection import model_state
+from rpc.results import Vector
+
+STAND_IN = "stand-in"
+
+ANSWERED_S = 120.0
+
+NEAR_PX = 0.5
+
+
+def play(stage: Stage, narrator: Narrator, worker: WorkerProcess) -> None:
+    """Send a recording, a picture and sentences to the four families together, and look at what comes back."""
+    narrator.step(
+        "Four families in one worker",
+        "A recording, a picture and sentences in five languages go to Whisper, YuNet, SigLIP and BGE-M3 at once.",
+    )
+    with narrator.waiting("a worker loads the four families"):
+        for model in FAMILIES:
+            worker.wait_until_ready(stage.client, model)
+    weights = {model: _weights(stage, model) for model in FAMILIES}
+    narrator.say(f"All four are loaded once, in process {worker.pid}: {', '.join(_told(weights))}.")
+    client = stage.client
+    with ThreadPoolExecutor(len(FAMILIES)) as callers:
+        heard = callers.submit(client.transcribe, samples.recording(), timeout_s=ANSWERED_S)
+        faces = callers.submit(client.detect_faces, samples.picture(), timeout_s=ANSWERED_S)
+        seen = callers.submit(_seen, client)
+        read = callers.submit(_read, client)
+    _hearing(narrator, heard.result(), sure=weights["whisper"] == STAND_IN)
+    _finding(narrator, faces.result(), sure=weights["yunet"] == STAND_IN)
+    _seeing(narrator, seen.result())
+    _reading(narrator, read.result())
+    status = worker.stop()
+    expect(holds=status == 0, otherwise=f"a worker asked to stop should end with 0, not {status}:\n{worker.log_end()}")
+
+
+def _weights(stage: Stage, model: str) -> str:
+    """Return where the weights of a model come from, as its worker says."""
+    (told,) = stage.client.ask(model_state(stage.settings.prefix, model)).workers.values()
+    return told.get("weights") or "real weights"
+
+
+def _told(weights: Mapping[str, str]) -> list[str]:
+    return [f"{model} ({source})" for model, source in weights.items()]
+
+
+def _seen(client: Client) -> tuple[Vector, Vector]:
+    """Return the vector of the picture, and those of what it might be called."""
+    picture = client.embed_image(samples.picture(), timeout_s=ANSWERED_S)
+    return picture, client.embed_texts(samples.COLOURS, timeout_s=ANSWERED_S)
+
+
+def _read(client: Client) -> Embeddings:
+    """Return what BGE-M3 makes of the query and the sentences, the query first."""
+    texts = [samples.QUERY, *samples.SENTENCES]
+    return client.embed_texts(texts, model="bge-m3", outputs=("dense", "sparse"), timeout_s=ANSWERED_S)
+
+
+def _hearing(narrator: Narrator, heard: Transcript, *, sure: bool) -> None:
+    narrator.say(f"whisper, {heard.duration:.0f} s of tones:", style="bold")
+    narrator.show(f"“{heard.text.strip()}”", style="green")
+    right = heard.text.split() == list(samples.SPOKEN)
+    expect(holds=right or not sure, otherwise=f"the recording says {samples.SPOKEN}, and was heard as {heard.text!r}")
+
+
+def _finding(narrator: Narrator, faces: list[Face], *, sure: bool) -> None:
+    narrator.say("yunet, bright squares on a dark ground:", style="bold")
+    for face in faces:
+        x, y, width, height = face.bbox
+        narrator.show(f"{width:.0f} x {height:.0f} pixels at {x:.0f}, {y:.0f}", style="green")
+    found = sorted(face.bbox[:3] for face in faces)
+    right = len(found) == len(samples.SQUARES) and np.allclose(found, sorted(samples.SQUARES), atol=NEAR_PX)
+    expect(holds=right or not sure, otherwise=f"the squares are at {samples.SQUARES}, and were found at {found}")
+
+
+def _seeing(narrator: Narrator, seen: tuple[Vector, Vector]) -> None:
+    picture, names = seen
+    narrator.say("siglip, the same picture against three texts:", style="bold")
+    scores = names @ picture
+    best = int(np.argmax(scores))
+    for index, name in enumerate(samples.COLOURS):
+        narrator.show(f"{scores[index]:5.2f}  {name}", style="green" if index == best else "")
+    expect(holds=best == 0, otherwise=f"the picture is nearest to {samples.COLOURS[best]!r}")
+
+
+def _reading(narrator: Narrator, read: Embeddings) -> None:
+    if read.dense is None or read.sparse is None:
+        raise AssertionError("unreachable")
+    narrator.say(f"bge-m3, “{samples.QUERY}” against other languages:", style="bold")
+    scores = read.dense[1:] @ read.dense[0]
+    order = np.argsort(-scores)
+    nearest = {int(index) for index in order[: len(samples.MEANT_THE_SAME)]}
+    for index in order:
+        narrator.show(f"{scores[index]:5.2f}  {samples.SENTENCES[index]}", style="green" if index in nearest else "")
+    expect(holds=nearest == samples.MEANT_THE_SAME, otherwise="sentences that mean the same should be the nearest")
+    expect(holds=all(read.sparse), otherwise="each sentence should have words of weight")
