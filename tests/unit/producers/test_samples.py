@@ -9,7 +9,11 @@ from producers.demo import samples
 def test_the_demo_speaks_the_stand_ins_tones() -> None:
     """Pitches and recording are those the tone Whisper is built for."""
     assert dict(zip(whisper.WORDS, whisper.FREQUENCIES, strict=True)) == samples.PITCHES
-    assert samples.recording() == whisper.wav(whisper.tone_speech(samples.SPOKEN))
+    ours, theirs = (
+        np.frombuffer(wav[44:], "<i2").astype(int)
+        for wav in (samples.recording(), whisper.wav(whisper.tone_speech(samples.SPOKEN)))
+    )
+    assert np.abs(ours - theirs).max() <= 1
 
 
 def test_the_demos_squares_are_faces() -> None:
