@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import os
 import time
 import uuid
@@ -14,24 +13,21 @@ from typing import Any, Self, TypeVar, Unpack, overload
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from rpc import calls, plans, requests
-from rpc.connection import AwaitingConnection, AwaitingSubscription
+from rpc.aio_listener import Listener, Slot
+from rpc.connection import AwaitingConnection
 from rpc.deadlines import Deadline
-from rpc.errors import RpcError, Timeout, Unavailable
+from rpc.errors import Timeout, Unavailable
 from rpc.inputs import has_pillow
 from rpc.inspection import model_state
 from rpc.keys import reply_channel
 from rpc.messages import Job, Reply
-from rpc.plans import Plan, TranscribeOptions
+from rpc.plans import EmbedOptions, ListOptions, Plan, TranscribeOptions
 from rpc.requests import Asked, CallOptions, OnError
 from rpc.results import Embeddings, Face, Transcript, Vector
 from rpc.settings import RedisSettings
 from rpc.sights import Sights
-from rpc.waits import Waits, WakeUp
-
-log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-_Slot = asyncio.Future[Reply]
 
 
 class AsyncClient:
@@ -45,7 +41,7 @@ class AsyncClient:
         self._prefix = self._settings.prefix
         self._channel = reply_channel(self._prefix, uuid.uuid4().hex)
         self._connection = AwaitingConnection(self._settings)
-        self._listener: _Listener | None = None
+        self._listener: Listener | None = None
         self._pid = os.getpid()
         self._sights = Sights()
 
@@ -132,26 +128,10 @@ class AsyncClient:
         return await self._carry_out(plans.any_op(self._asked(model, op, options), inputs, call))
 
     @overload
-    async def embed_text(
-        self,
-        text: str,
-        *,
-        model: str = ...,
-        normalize: bool = ...,
-        outputs: None = None,
-        **call: Unpack[CallOptions],
-    ) -> Vector: ...
+    async def embed_text(self, text: str, *, outputs: None = None, **rest: Unpack[EmbedOptions]) -> Vector: ...
 
     @overload
-    async def embed_text(
-        self,
-        text: str,
-        *,
-        model: str = ...,
-        normalize: bool = ...,
-        outputs: Sequence[str],
-        **call: Unpack[CallOptions],
-    ) -> Embeddings: ...
+    async def embed_text(self, text: str, *, outputs: Sequence[str], **rest: Unpack[EmbedOptions]) -> Embeddings: ...
 
     async def embed_text(
         self,
@@ -171,26 +151,12 @@ class AsyncClient:
 
     @overload
     async def embed_texts(
-        self,
-        texts: Sequence[str],
-        *,
-        model: str = ...,
-        normalize: bool = ...,
-        outputs: None = None,
-        on_error: OnError = ...,
-        **call: Unpack[CallOptions],
+        self, texts: Sequence[str], *, outputs: None = None, **rest: Unpack[ListOptions]
     ) -> Vector: ...
 
     @overload
     async def embed_texts(
-        self,
-        texts: Sequence[str],
-        *,
-        model: str = ...,
-        normalize: bool = ...,
-        outputs: Sequence[str],
-        on_error: OnError = ...,
-        **call: Unpack[CallOptions],
+        self, texts: Sequence[str], *, outputs: Sequence[str], **rest: Unpack[ListOptions]
     ) -> Embeddings: ...
 
     async def embed_texts(
@@ -326,104 +292,19 @@ class AsyncClient:
                 return await self.ask(calls.submit(self._settings, jobs))
         raise AssertionError("unreachable")
 
-    async def _await(self, name: tuple[str, str], slot: _Slot, deadline: Deadline) -> Reply:
+    async def _await(self, name: tuple[str, str], slot: Slot, deadline: Deadline) -> Reply:
         try:
             async with asyncio.timeout(deadline.remaining_s(time.monotonic())):
                 return await slot
         except TimeoutError:
             raise Timeout(f"no reply to job {name[1]} of {name[0]} in time; it goes on", job_id=name[1]) from None
 
-    async def _listening(self, deadline: Deadline) -> "_Listener":
+    async def _listening(self, deadline: Deadline) -> Listener:
         self._after_fork()
         if self._listener is None:
-            self._listener = _Listener(self._settings, self._connection, self._channel)
+            self._listener = Listener(self._settings, self._connection, self._channel)
         if not self._listener.heard.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(deadline.remaining_s(time.monotonic())):
                     await self._listener.heard.wait()
         return self._listener
-
-
-class _Listener:
-    """The tasks that hear of finished jobs, read their replies and hand them out."""
-
-    def __init__(self, settings: RedisSettings, connection: AwaitingConnection, channel: str) -> None:
-        self.waits: Waits[_Slot] = Waits()
-        self.heard = asyncio.Event()
-        self._settings = settings
-        self._connection = connection
-        self._subscription = AwaitingSubscription(settings, channel)
-        self._finished: list[str] = []
-        self._woken = asyncio.Event()
-        self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._fetch())]
-
-    def wait_for(self, name: tuple[str, str]) -> _Slot:
-        """Note that a reply is awaited, and return its future."""
-        slot: _Slot = asyncio.get_running_loop().create_future()
-        self.waits.add(name, slot, now=time.monotonic())
-        return slot
-
-    async def look_at(self, names: Sequence[tuple[str, str]]) -> None:
-        """Hand out replies that may be there already."""
-        _answer(await self._connection.run(self.waits.collect(self._settings.prefix, names)))
-
-    async def stop(self) -> None:
-        """End the tasks and fail those who still wait."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.wait(self._tasks)
-        await self._subscription.close()
-        for slot in self.waits.handles():
-            if not slot.done():
-                slot.set_result(requests.CLOSED)
-
-    async def _listen(self) -> None:
-        while True:
-            try:
-                await self._subscription.open()
-                await self.look_at(self.waits.everything())
-                self.heard.set()
-                await self._follow()
-            except RpcError:
-                self.heard.set()
-            except Exception:
-                # callers wait for what this task hears: it must outlive whatever goes wrong
-                log.exception("the listener failed and starts again")
-            await asyncio.sleep(requests.RECONNECT_S)
-
-    async def _follow(self) -> None:
-        swept = time.monotonic()
-        while True:
-            message = await self._subscription.read(self._settings.sweep_s)
-            if message is not None:
-                self._hear(WakeUp.of(message))
-            if time.monotonic() - swept >= self._settings.sweep_s:
-                swept = time.monotonic()
-                await self._hand_out(self.waits.sweep(self._settings.prefix, now=swept, quiet_s=self._settings.sweep_s))
-                await self._subscription.ping()
-
-    def _hear(self, wake_up: WakeUp) -> None:
-        """Hand out a reply that came along, or fetch it together with whatever else is finished by then."""
-        if wake_up.reply is None:
-            self._finished.append(wake_up.job_id)
-            self._woken.set()
-        else:
-            _answer(self.waits.hear(wake_up))
-
-    async def _fetch(self) -> None:
-        while True:
-            await self._woken.wait()
-            self._woken.clear()
-            finished, self._finished = self._finished, []
-            # what a lost reply leaves waiting is found again by the sweep or the next subscription
-            with contextlib.suppress(RpcError):
-                await self._hand_out(self.waits.collect(self._settings.prefix, self.waits.named(finished)))
-
-    async def _hand_out(self, call: calls.Call[list[tuple[_Slot, Reply]]]) -> None:
-        _answer(await self._connection.run_here(call))
-
-
-def _answer(answers: list[tuple[_Slot, Reply]]) -> None:
-    for slot, reply in answers:
-        if not slot.done():
-            slot.set_result(reply)

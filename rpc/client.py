@@ -1,7 +1,6 @@
 """The blocking client: callers wait on an event, one background thread listens for all of them."""
 
 import contextlib
-import logging
 import os
 import threading
 import time
@@ -13,41 +12,24 @@ from typing import Any, Self, TypeVar, Unpack, overload
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from rpc import calls, plans, requests
-from rpc.connection import BlockingConnection, BlockingSubscription
+from rpc.connection import BlockingConnection
 from rpc.deadlines import Deadline
-from rpc.errors import RpcError, Timeout, Unavailable
+from rpc.errors import Timeout, Unavailable
 from rpc.inputs import has_pillow
 from rpc.inspection import model_state
 from rpc.keys import reply_channel
+from rpc.listener import Listener, Slot
 from rpc.messages import Job, Reply
-from rpc.plans import Plan, TranscribeOptions
+from rpc.plans import EmbedOptions, ListOptions, Plan, TranscribeOptions
 from rpc.requests import Asked, CallOptions, OnError
 from rpc.results import Embeddings, Face, Transcript, Vector
 from rpc.settings import RedisSettings
 from rpc.sights import Sights
-from rpc.waits import Waits, WakeUp
-
-log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 SLICE_S = 0.5
 """The longest a caller sleeps in one piece, so that a time limit raised in its thread is noticed."""
-
-
-class _Slot:
-    """Where a caller waits for one reply."""
-
-    def __init__(self) -> None:
-        self._there = threading.Event()
-        self.reply: Reply | None = None
-
-    def put(self, reply: Reply) -> None:
-        self.reply = reply
-        self._there.set()
-
-    def wait(self, timeout_s: float) -> bool:
-        return self._there.wait(timeout_s)
 
 
 class Client:
@@ -61,7 +43,7 @@ class Client:
         self._prefix = self._settings.prefix
         self._channel = reply_channel(self._prefix, uuid.uuid4().hex)
         self._starting = threading.Lock()
-        self._listener: _Listener | None = None
+        self._listener: Listener | None = None
         self._connection = BlockingConnection(self._settings)
         self._pid = os.getpid()
         self._sights = Sights()
@@ -118,7 +100,7 @@ class Client:
     def result(self, model: str, job_id: str, *, timeout_s: float = requests.DEFAULT_TIMEOUT_S) -> Mapping[str, Any]:
         """Wait for the result of a job that anybody submitted; raise its error, `JobLost` or `Timeout`."""
         name = (model, job_id)
-        slot = _Slot()
+        slot = Slot()
         listener = self._listening()
         listener.waits.add(name, slot, now=time.monotonic())
         try:
@@ -149,26 +131,10 @@ class Client:
         return self._carry_out(plans.any_op(self._asked(model, op, options), inputs, call))
 
     @overload
-    def embed_text(
-        self,
-        text: str,
-        *,
-        model: str = ...,
-        normalize: bool = ...,
-        outputs: None = None,
-        **call: Unpack[CallOptions],
-    ) -> Vector: ...
+    def embed_text(self, text: str, *, outputs: None = None, **rest: Unpack[EmbedOptions]) -> Vector: ...
 
     @overload
-    def embed_text(
-        self,
-        text: str,
-        *,
-        model: str = ...,
-        normalize: bool = ...,
-        outputs: Sequence[str],
-        **call: Unpack[CallOptions],
-    ) -> Embeddings: ...
+    def embed_text(self, text: str, *, outputs: Sequence[str], **rest: Unpack[EmbedOptions]) -> Embeddings: ...
 
     def embed_text(
         self,
@@ -187,27 +153,11 @@ class Client:
         return self._carry_out(plans.embed_text(asked, text, call))
 
     @overload
-    def embed_texts(
-        self,
-        texts: Sequence[str],
-        *,
-        model: str = ...,
-        normalize: bool = ...,
-        outputs: None = None,
-        on_error: OnError = ...,
-        **call: Unpack[CallOptions],
-    ) -> Vector: ...
+    def embed_texts(self, texts: Sequence[str], *, outputs: None = None, **rest: Unpack[ListOptions]) -> Vector: ...
 
     @overload
     def embed_texts(
-        self,
-        texts: Sequence[str],
-        *,
-        model: str = ...,
-        normalize: bool = ...,
-        outputs: Sequence[str],
-        on_error: OnError = ...,
-        **call: Unpack[CallOptions],
+        self, texts: Sequence[str], *, outputs: Sequence[str], **rest: Unpack[ListOptions]
     ) -> Embeddings: ...
 
     def embed_texts(
@@ -308,7 +258,7 @@ class Client:
 
     def _replies(self, jobs: Sequence[Job], deadline: Deadline) -> list[Reply]:
         listener = self._listening()
-        slots = [_Slot() for _ in jobs]
+        slots = [Slot() for _ in jobs]
         names = [(job.model, job.id) for job in jobs]
         for name, slot in zip(names, slots, strict=True):
             listener.waits.add(name, slot, now=time.monotonic())
@@ -326,7 +276,7 @@ class Client:
                 return self.ask(calls.submit(self._settings, jobs))
         raise AssertionError("unreachable")
 
-    def _await(self, name: tuple[str, str], slot: _Slot, deadline: Deadline) -> Reply:
+    def _await(self, name: tuple[str, str], slot: Slot, deadline: Deadline) -> Reply:
         while not slot.wait(min(SLICE_S, deadline.remaining_s(time.monotonic()))):
             if deadline.passed(time.monotonic()):
                 raise Timeout(f"no reply to job {name[1]} of {name[0]} in time; it goes on", job_id=name[1])
@@ -334,11 +284,11 @@ class Client:
             raise AssertionError("unreachable")
         return slot.reply
 
-    def _listening(self) -> "_Listener":
+    def _listening(self) -> Listener:
         self._after_fork()
         with self._starting:
             if self._listener is None:
-                self._listener = _Listener(self._settings, self._connection, self._channel)
+                self._listener = Listener(self._settings, self._connection, self._channel)
             return self._listener
 
 
@@ -350,70 +300,3 @@ def retrying(budget_s: float) -> Retrying:
         stop=stop_after_delay(budget_s),
         reraise=True,
     )
-
-
-class _Listener:
-    """The thread that hears of finished jobs, reads their replies and hands them out."""
-
-    def __init__(self, settings: RedisSettings, connection: BlockingConnection, channel: str) -> None:
-        self.waits: Waits[_Slot] = Waits()
-        self._settings = settings
-        self._connection = connection
-        self._channel = channel
-        self._subscription = BlockingSubscription(settings, channel)
-        self._stopped = threading.Event()
-        self._heard = threading.Event()
-        self._thread = threading.Thread(target=self._listen, name="penstock-listener", daemon=True)
-        self._thread.start()
-        # a job submitted before the first confirmation would only be found by the sweep
-        self._heard.wait(settings.connect_timeout_s + settings.socket_timeout_s)
-
-    def look_at(self, names: Sequence[tuple[str, str]]) -> None:
-        """Hand out replies that may be there already."""
-        self._hand_out(self.waits.collect(self._settings.prefix, names))
-
-    def stop(self) -> None:
-        """End the thread and fail those who still wait."""
-        self._stopped.set()
-        with contextlib.suppress(RpcError):
-            # the thread sits in a read that only a message ends early
-            self._connection.send([("PUBLISH", self._channel, "")])
-        self._thread.join(self._settings.sweep_s)
-        for slot in self.waits.handles():
-            slot.put(requests.CLOSED)
-
-    def _listen(self) -> None:
-        while not self._stopped.is_set():
-            try:
-                self._subscription.open()
-                self._hand_out(self.waits.collect(self._settings.prefix, self.waits.everything()))
-                self._heard.set()
-                self._follow()
-            except RpcError:
-                self._heard.set()
-            except Exception:
-                # callers wait for what this thread hears: it must outlive whatever goes wrong
-                log.exception("the listener failed and starts again")
-            self._stopped.wait(requests.RECONNECT_S)
-        self._subscription.close()
-
-    def _follow(self) -> None:
-        swept = time.monotonic()
-        while not self._stopped.is_set():
-            message = self._subscription.read(self._settings.sweep_s)
-            if message is not None:
-                self._hear(WakeUp.of(message))
-            if time.monotonic() - swept >= self._settings.sweep_s:
-                swept = time.monotonic()
-                self._hand_out(self.waits.sweep(self._settings.prefix, now=swept, quiet_s=self._settings.sweep_s))
-                self._subscription.ping()
-
-    def _hear(self, wake_up: WakeUp) -> None:
-        for slot, reply in self.waits.hear(wake_up):
-            slot.put(reply)
-        if wake_up.reply is None:
-            self._hand_out(self.waits.collect(self._settings.prefix, self.waits.named([wake_up.job_id])))
-
-    def _hand_out(self, call: calls.Call[list[tuple[_Slot, Reply]]]) -> None:
-        for slot, reply in self._connection.run(call):
-            slot.put(reply)

@@ -22,6 +22,28 @@ PICTURES_PER_JOB, COLBERT_PER_JOB = 64, 8
 """Most inputs of a job whose inputs, or whose replies, are large."""
 
 
+class EmbedOptions(CallOptions, total=False):
+    """What `embed_text` takes besides.
+
+    Attributes:
+        model: "siglip" or "bge-m3".
+        normalize: whether vectors have unit norm.
+    """
+
+    model: str
+    normalize: bool
+
+
+class ListOptions(EmbedOptions, total=False):
+    """What `embed_texts` takes besides.
+
+    Attributes:
+        on_error: whether failed inputs raise `PartialFailure`, or leave NaN.
+    """
+
+    on_error: OnError
+
+
 class TranscribeOptions(CallOptions, total=False):
     """What `transcribe` takes besides.
 

@@ -1,0 +1,104 @@
+"""What a blocking client hears: one thread listens on its channel for all who wait."""
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Sequence
+
+from rpc import calls, requests
+from rpc.connection import BlockingConnection, BlockingSubscription
+from rpc.errors import RpcError
+from rpc.messages import Reply
+from rpc.settings import RedisSettings
+from rpc.waits import Waits, WakeUp
+
+log = logging.getLogger(__name__)
+
+
+class Slot:
+    """Where a caller waits for one reply.
+
+    Attributes:
+        reply: None until it is there.
+    """
+
+    def __init__(self) -> None:
+        self._there = threading.Event()
+        self.reply: Reply | None = None
+
+    def put(self, reply: Reply) -> None:
+        """Hand over the reply."""
+        self.reply = reply
+        self._there.set()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for the reply; return whether it is there."""
+        return self._there.wait(timeout_s)
+
+
+class Listener:
+    """The thread that hears of finished jobs, reads their replies and hands them out."""
+
+    def __init__(self, settings: RedisSettings, connection: BlockingConnection, channel: str) -> None:
+        self.waits: Waits[Slot] = Waits()
+        self._settings = settings
+        self._connection = connection
+        self._channel = channel
+        self._subscription = BlockingSubscription(settings, channel)
+        self._stopped = threading.Event()
+        self._heard = threading.Event()
+        self._thread = threading.Thread(target=self._listen, name="penstock-listener", daemon=True)
+        self._thread.start()
+        # a job submitted before the first confirmation would only be found by the sweep
+        self._heard.wait(settings.connect_timeout_s + settings.socket_timeout_s)
+
+    def look_at(self, names: Sequence[tuple[str, str]]) -> None:
+        """Hand out replies that may be there already."""
+        self._hand_out(self.waits.collect(self._settings.prefix, names))
+
+    def stop(self) -> None:
+        """End the thread and fail those who still wait."""
+        self._stopped.set()
+        with contextlib.suppress(RpcError):
+            # the thread sits in a read that only a message ends early
+            self._connection.send([("PUBLISH", self._channel, "")])
+        self._thread.join(self._settings.sweep_s)
+        for slot in self.waits.handles():
+            slot.put(requests.CLOSED)
+
+    def _listen(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                self._subscription.open()
+                self._hand_out(self.waits.collect(self._settings.prefix, self.waits.everything()))
+                self._heard.set()
+                self._follow()
+            except RpcError:
+                self._heard.set()
+            except Exception:
+                # callers wait for what this thread hears: it must outlive whatever goes wrong
+                log.exception("the listener failed and starts again")
+            self._stopped.wait(requests.RECONNECT_S)
+        self._subscription.close()
+
+    def _follow(self) -> None:
+        swept = time.monotonic()
+        while not self._stopped.is_set():
+            message = self._subscription.read(self._settings.sweep_s)
+            if message is not None:
+                self._hear(WakeUp.of(message))
+            if time.monotonic() - swept >= self._settings.sweep_s:
+                swept = time.monotonic()
+                self._hand_out(self.waits.sweep(self._settings.prefix, now=swept, quiet_s=self._settings.sweep_s))
+                self._subscription.ping()
+
+    def _hear(self, wake_up: WakeUp) -> None:
+        for slot, reply in self.waits.hear(wake_up):
+            slot.put(reply)
+        if wake_up.reply is None:
+            self._hand_out(self.waits.collect(self._settings.prefix, self.waits.named([wake_up.job_id])))
+
+    def _hand_out(self, call: calls.Call[list[tuple[Slot, Reply]]]) -> None:
+        for slot, reply in self._connection.run(call):
+            slot.put(reply)
