@@ -1,0 +1,354 @@
+"""Whisper on the stand-in that hears tones: windows, languages, words, and what is refused."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from inference_worker.media.audio import RATE
+from inference_worker.models.base import InvalidInput, Runtime, Unit
+from inference_worker.models.whisper import Whisper
+from inference_worker.models.whisper.decoding import BEST_OF, MOST_COMPRESSION, Decoded
+from inference_worker.models.whisper.files import REPOSITORIES
+from inference_worker.standins import whisper as standin
+from inference_worker.standins.whisper import WORDS, tone_speech, wav
+
+NEAR_S = 0.1
+"""How near a word's time is to the second it was said in."""
+
+CHANCE = np.random.default_rng(3)
+
+
+def words(count: int) -> list[str]:
+    """Return so many words by chance."""
+    return [WORDS[index] for index in CHANCE.integers(0, len(WORDS), count)]
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the stand-in's directory."""
+    place = tmp_path_factory.mktemp("whisper")
+    standin.build(place)
+    return place
+
+
+@pytest.fixture(scope="module", params=["int8", "float32"])
+def model(directory: Path, request: pytest.FixtureRequest) -> Whisper:
+    """Return a loaded model, in both kinds of number a CPU has."""
+    loaded = Whisper(Runtime(source=str(directory), whisper_compute=request.param, threads=1))
+    loaded.load()
+    loaded.warm_up()
+    return loaded
+
+
+def units(model: Whisper, spoken: Sequence[str | None], **options: Any) -> list[Unit]:
+    """Return the windows of a recording of these words."""
+    return model.prepare("transcribe", wav(tone_speech(spoken)), options)
+
+
+def heard(model: Whisper, outputs: Sequence[Any]) -> dict[str, Any]:
+    """Return the transcript of one recording."""
+    (transcript,) = model.finish("transcribe", [outputs])["transcripts"]
+    return dict(transcript)
+
+
+def transcribed(model: Whisper, spoken: Sequence[str | None], **options: Any) -> dict[str, Any]:
+    """Return the transcript of a recording that has the model to itself, window by window."""
+    return heard(model, [model.infer([unit])[0] for unit in units(model, spoken, **options)])
+
+
+@pytest.mark.parametrize("count", [1, 5, 30, 31, 75])
+@pytest.mark.parametrize("timestamps", [True, False])
+def test_what_is_said_is_heard(model: Whisper, count: int, *, timestamps: bool) -> None:
+    """Every word, in order, in one window or in several, with and without timestamps."""
+    spoken = words(count)
+
+    transcript = transcribed(model, spoken, timestamps=timestamps)
+
+    assert transcript["text"].split() == spoken
+    assert (transcript["duration"], transcript["truncated"], transcript["language"]) == (count, False, "en")
+
+
+def test_five_windows_of_five_jobs_in_one_pass_give_what_one_by_one_gives(model: Whisper) -> None:
+    """Four languages, both tasks and words' times side by side: every field is the same as alone."""
+    asked: list[dict[str, Any]] = [
+        {"language": "fr", "task": "translate"},
+        {"language": "de", "word_timestamps": True},
+        {"language": "ja"},
+        {"language": "en", "task": "translate", "word_timestamps": True},
+        {},
+    ]
+    spoken = [words(count) for count in (3, 12, 30, 1, 7)]
+    alone = [transcribed(model, said, **options) for said, options in zip(spoken, asked, strict=True)]
+
+    together = model.infer([units(model, said, **options)[0] for said, options in zip(spoken, asked, strict=True)])
+    transcripts = [heard(model, [output]) for output in together]
+
+    assert [transcript["text"].split() for transcript in transcripts] == spoken
+    for one, other in zip(alone, transcripts, strict=True):
+        assert _rounded(one) == _rounded(other)
+    assert [transcript["language"] for transcript in transcripts] == ["fr", "de", "ja", "en", "en"]
+
+
+def _rounded(value: Any) -> Any:
+    """Return a transcript without the last digits of its probabilities."""
+    if isinstance(value, float):
+        return round(value, 4)
+    if isinstance(value, dict):
+        return {name: _rounded(item) for name, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, list) else value
+
+
+def test_segments_have_the_fields_of_the_origin(model: Whisper) -> None:
+    """Names, types, numbering and times in the recording are those openai-whisper gives."""
+    segments = transcribed(model, words(75))["segments"]
+
+    assert [list(segment) for segment in segments] == [
+        [
+            *("id", "seek", "start", "end", "text", "tokens", "temperature"),
+            *("avg_logprob", "compression_ratio", "no_speech_prob"),
+        ]
+    ] * len(segments)
+    assert [(each["id"], each["seek"], each["start"], each["end"]) for each in segments] == [
+        (0, 0, 0.0, 30.0),
+        (1, 3000, 30.0, 60.0),
+        (2, 6000, 60.0, 75.0),
+    ]
+    # what a result may hold on the wire is plain
+    assert json.loads(json.dumps(segments)) == segments
+
+
+@pytest.mark.parametrize("count", [5, 40])
+def test_each_word_has_its_second(model: Whisper, count: int) -> None:
+    """Times of words are of the recording, not of the window."""
+    spoken = words(count)
+
+    segments = transcribed(model, spoken, word_timestamps=True)["segments"]
+    found = [word for segment in segments for word in segment["words"]]
+
+    assert [word["word"].strip() for word in found] == spoken
+    assert max(abs(word["start"] - second) for second, word in enumerate(found)) <= NEAR_S
+    assert all(type(value) in {float, str} for word in found for value in word.values())
+
+
+def test_the_language_of_the_first_window_is_that_of_all(model: Whisper) -> None:
+    """It is detected once a recording, whatever shares the pass, and then given to every window."""
+    first, second = units(model, words(40))
+    other = units(model, words(3), language="ko")
+
+    one = model.infer([*other, first])[1]
+    model.infer([second])
+
+    assert (one[0].language, second.data.heard.language, other[0].data.heard.language) == ("en", "en", "ko")
+    assert 0 < one[0].language_probability < 1
+    assert other[0].data.heard.language_probability == 1.0
+
+
+def test_silence_is_no_text(model: Whisper) -> None:
+    """A recording in which nobody speaks has no segments, but a length and a language."""
+    transcript = transcribed(model, [None, None])
+
+    assert (transcript["text"], transcript["segments"], transcript["duration"]) == ("", [], 2.0)
+    assert transcript["language"] == "en"
+
+
+def test_tones_are_no_speech(model: Whisper) -> None:
+    """With `vad` what is no speech is left out, which all of this is; length and language are still told."""
+    transcript = transcribed(model, words(3), vad=True)
+
+    assert (transcript["text"], transcript["duration"], transcript["language"]) == ("", 3.0, "en")
+
+
+def test_only_windows_asked_for_alike_share_a_pass(model: Whisper) -> None:
+    """Beam size and timestamps are the same for a whole pass; language, task and words are each window's own."""
+    alike = [units(model, ["one"], **options)[0].group for options in ({}, {"language": "de", "task": "translate"})]
+    unlike = [units(model, ["one"], **options)[0].group for options in ({"beam_size": 1}, {"timestamps": False})]
+
+    assert alike[0] == alike[1]
+    assert len({alike[0], *unlike}) == 3
+
+
+def test_a_long_recording_is_not_copied(model: Whisper) -> None:
+    """Twenty minutes are forty windows, each a view of the recording: no more than 2 bytes a sample are held."""
+    windows = units(model, ["one"] * 1200, language="en")
+
+    assert len(windows) == 40
+    bases = {id(window.data.samples.base) for window in windows}
+    assert len(bases) == 1
+    assert windows[0].data.samples.dtype == np.int16
+
+
+def test_noise_is_decoded_again_at_higher_temperatures(model: Whisper) -> None:
+    """What repeats itself is tried again, and the likeliest attempt stays: a word said thirty times is thirty words."""
+    transcript = transcribed(model, ["six"] * 30)
+
+    assert transcript["text"].split() == ["six"] * 30
+    assert transcript["segments"][0]["compression_ratio"] > MOST_COMPRESSION
+    assert BEST_OF > 1
+
+
+@pytest.mark.parametrize(
+    ("logprob", "no_speech", "text", "silent", "doubtful"),
+    [
+        (-0.2, 0.1, "good and proper text", False, False),
+        (-1.2, 0.1, "a guess", False, True),
+        (-1.2, 0.9, "a guess at silence", True, False),
+        (-0.2, 0.9, "sure in spite of noise", False, False),
+        (-0.2, 0.1, "again " * 40, False, True),
+    ],
+)
+def test_what_is_doubtful_and_what_is_silence(
+    logprob: float, no_speech: float, text: str, *, silent: bool, doubtful: bool
+) -> None:
+    """The thresholds are openai-whisper's."""
+    decoded = Decoded([1], text, logprob, no_speech)
+
+    assert (decoded.silent, decoded.doubtful) == (silent, doubtful)
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"langauge": "en"}, "option 'langauge' is none of language, task"),
+        ({"language": "klingon"}, "option language is 'klingon', none of"),
+        ({"language": 3}, "option language is 3"),
+        ({"task": "summarise"}, "option task is 'summarise', neither of transcribe, translate"),
+        ({"word_timestamps": "yes"}, "option word_timestamps is 'yes', neither true nor false"),
+        ({"vad": 1}, "option vad is 1"),
+        ({"timestamps": None}, "option timestamps is None"),
+        ({"beam_size": 0}, "option beam_size is 0, no number from 1 to 10"),
+        ({"beam_size": 11}, "option beam_size is 11"),
+        ({"beam_size": True}, "option beam_size is True"),
+        ({"beam_size": [5]}, "option beam_size is"),
+    ],
+)
+def test_a_wrong_option_is_refused_by_name_and_value(model: Whisper, options: dict[str, Any], complaint: str) -> None:
+    """A misspelt option would silently do nothing, and a wrong value end in the library."""
+    with pytest.raises(InvalidInput) as refused:
+        units(model, ["one"], **options)
+
+    assert str(refused.value).startswith(complaint)
+
+
+def test_what_is_no_recording_is_refused(model: Whisper) -> None:
+    """Neither rubbish nor a text reaches the model."""
+    for given in (b"rubbish", "talk.wav", 3):
+        with pytest.raises(InvalidInput):
+            model.prepare("transcribe", given, {})
+
+
+def test_one_failed_recording_of_several_fails_alone(model: Whisper) -> None:
+    """The others have their transcripts, in their places."""
+    outputs = model.infer(units(model, ["two"]))
+
+    result = model.finish("transcribe", [InvalidInput("rubbish"), outputs])
+
+    assert result["transcripts"][0] is None
+    assert result["transcripts"][1]["text"] == " two"
+    assert result["failed"] == [{"index": 0, "code": "invalid_input", "message": "rubbish"}]
+
+
+def test_a_recording_cut_off_says_so(model: Whisper) -> None:
+    """What its file promises and it does not hold is told as `truncated`."""
+    (unit,) = units(model, ["one"])
+    unit.data.heard.truncated = True
+
+    assert heard(model, model.infer([unit]))["truncated"]
+
+
+def test_it_tells_what_it_takes(model: Whisper, directory: Path) -> None:
+    """The memory is told before loading and measured after it."""
+    told = model.about()
+
+    assert model.needs() >= (directory / "model.bin").stat().st_size
+    assert int(told["bytes"]) > 0
+    assert (told["device"], model.where()) == ("cpu", "cpu")
+    assert model.budget == 4
+
+
+@pytest.fixture
+def broken(directory: Path, tmp_path: Path) -> Path:
+    """Return a copy of the stand-in, to be broken."""
+    return Path(shutil.copytree(directory, tmp_path / "broken"))
+
+
+@pytest.mark.parametrize(
+    "name", ["model.bin", "config.json", "tokenizer.json", "preprocessor_config.json", "vocabulary.json"]
+)
+def test_a_missing_file_is_named(broken: Path, name: str) -> None:
+    """Without some of them the libraries would load something else, or from somewhere else, and say nothing."""
+    (broken / name).unlink()
+
+    with pytest.raises(FileNotFoundError, match=name.partition(".")[0]):
+        Whisper(Runtime(source=str(broken))).load()
+
+
+def test_mel_bands_that_differ_are_refused(broken: Path) -> None:
+    """Otherwise every recording would fail, or be heard wrongly."""
+    file = broken / "preprocessor_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text("utf-8")), "feature_size": 128}), "utf-8")
+
+    with pytest.raises(ValueError, match=r"hears 80 mel bands, preprocessor_config.json makes 128"):
+        Whisper(Runtime(source=str(broken))).load()
+
+
+def test_a_tokenizer_of_another_model_is_refused(broken: Path) -> None:
+    """Without Whisper's control tokens prompts would be nonsense."""
+    file = broken / "tokenizer.json"
+    told = json.loads(file.read_text("utf-8"))
+    told["added_tokens"] = [token for token in told["added_tokens"] if token["content"] != "<|notimestamps|>"]
+    file.write_text(json.dumps(told), "utf-8")
+
+    with pytest.raises(ValueError, match=r"lacks <\|notimestamps\|>: it is no tokenizer of Whisper"):
+        Whisper(Runtime(source=str(broken))).load()
+
+
+def test_weights_of_another_library_are_refused(tmp_path: Path) -> None:
+    """Whoever gives the published checkpoint reads how it is converted."""
+    (tmp_path / "model.safetensors").touch()
+    (tmp_path / "config.json").write_text("{}", "utf-8")
+
+    with pytest.raises(ValueError, match="convert them with ct2-transformers-converter"):
+        Whisper(Runtime(source=str(tmp_path))).load()
+
+
+def test_a_model_cut_off_is_refused(broken: Path) -> None:
+    """A download that broke is no model."""
+    file = broken / "model.bin"
+    file.write_bytes(file.read_bytes()[:100_000])
+
+    with pytest.raises(RuntimeError):
+        Whisper(Runtime(source=str(broken))).load()
+
+
+def test_a_file_in_place_of_a_directory_is_refused(broken: Path) -> None:
+    """The model is a directory."""
+    with pytest.raises(ValueError, match="is no directory"):
+        Whisper(Runtime(source=str(broken / "model.bin"))).load()
+
+
+def test_numbers_the_device_does_not_have_are_refused(directory: Path) -> None:
+    """float16 on a CPU is told by the setting's name, with what there is."""
+    with pytest.raises(ValueError, match=r"PENSTOCK_WHISPER_COMPUTE=float16: on cpu there are .*float32"):
+        Whisper(Runtime(source=str(directory), whisper_compute="float16"))
+
+
+def test_every_size_of_the_origin_has_its_repository() -> None:
+    """What `ASR_MODEL` may have been set to is found on the hub for CTranslate2."""
+    sizes = {"tiny", "base", "small", "medium", "large", "large-v1", "large-v2", "large-v3", "turbo"}
+
+    assert sizes <= set(REPOSITORIES)
+
+
+def test_the_stand_in_is_the_same_every_time(directory: Path, tmp_path: Path) -> None:
+    """Whoever builds it gets the same bytes; its tones are where the features have their bands."""
+    standin.build(tmp_path)
+
+    for file in directory.iterdir():
+        assert (tmp_path / file.name).read_bytes() == file.read_bytes()
+    assert [round(frequency) for frequency in standin.frequencies()] == list(standin.FREQUENCIES)
+    assert len(tone_speech(["one", None])) == 2 * RATE
