@@ -189,7 +189,8 @@ class Client:
         """Return the vector of a picture, float32 (d,), of unit norm unless `normalize` is off.
 
         `image` is bytes of a file, a path, a PIL image, or pixels: uint8 (h, w, 3), RGB. A picture larger than the
-        model sees is shrunk here if that loses nothing, unless `shrink` is off.
+        model sees is shrunk here if that loses nothing, unless `shrink` is off. A file that cannot be read is an
+        `OSError`.
         """
         asked = self._asked(model, "embed_image", {"normalize": normalize})
         return self._carry_out(plans.embed_image(asked, image, call, sees=self._sees(model, asked=shrink)))

@@ -18,8 +18,12 @@ T = TypeVar("T")
 
 TRANSCRIBE_TIMEOUT_S = 3600.0
 
-PICTURES_PER_JOB, COLBERT_PER_JOB = 64, 8
-"""Most inputs of a job whose inputs, or whose replies, are large."""
+PICTURES_PER_JOB, COLBERT_PER_JOB = 16, 8
+"""Most inputs of a job whose inputs, or whose replies, are large.
+
+So few pictures that an entry holds them however small they are: a list must be cut in the same places when it is sent
+again with its id, whether or not its pictures were shrunk this time.
+"""
 
 
 class EmbedOptions(CallOptions, total=False):
@@ -87,7 +91,7 @@ def embed_text(asked: Asked, text: str, call: CallOptions) -> Plan[Vector | Embe
     requests.check_texts([text])
     job = requests.job(asked, [text], call)
     if "outputs" in asked.options:
-        return Plan([job], call, lambda replies: results.embeddings([requests.result_of(replies[0])], [1], {}))
+        return Plan([job], call, lambda replies: _embedding(job, replies[0]))
     return Plan([job], call, lambda replies: requests.vector_of(replies[0]))
 
 
@@ -111,6 +115,12 @@ def text_options(outputs: Sequence[str] | None, *, normalize: bool) -> dict[str,
     if isinstance(outputs, str) or not outputs:
         raise InvalidInput(f"outputs is {outputs!r}, no list of names such as ('dense', 'sparse')")
     return {"normalize": normalize, "outputs": list(outputs)}
+
+
+def _embedding(job: Job, reply: Reply) -> Embeddings:
+    told = requests.result_of(reply)
+    requests.check_complete(job, told)
+    return results.embeddings([told], [1], {})
 
 
 def _embeddings(jobs: Sequence[Job], replies: Sequence[Reply], *, on_error: OnError) -> Embeddings:

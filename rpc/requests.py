@@ -8,10 +8,10 @@ from typing import Any, Literal, TypedDict
 
 from rpc.codec import size_of
 from rpc.deadlines import Deadline
-from rpc.errors import InvalidInput, PartialFailure, RpcError, from_code
+from rpc.errors import InvalidInput, ModelError, PartialFailure, RpcError, from_code
 from rpc.keys import LANES, Lane, check_lane
 from rpc.messages import HOUR_MS, Failure, Job, Reply, Success, new_job_id
-from rpc.results import Vector, stacked
+from rpc.results import Vector, one_of, stacked
 
 OnError = Literal["raise", "nan"]
 
@@ -155,7 +155,7 @@ def result_of(reply: Reply) -> Mapping[str, Any]:
 
 def vector_of(reply: Reply) -> Vector:
     """Return the one vector of an embedding reply, float32 (d,), or raise its error."""
-    vector: Vector = result_of(reply)["vectors"][0].copy()
+    vector: Vector = one_of(result_of(reply), "vectors").copy()
     return vector
 
 
@@ -196,8 +196,21 @@ def summary(failed: Mapping[int, RpcError], count: int) -> str:
 def _told(asked: Job, reply: Reply) -> tuple[Mapping[str, Any], dict[int, RpcError]]:
     if isinstance(reply, Success):
         result = reply.result or {}
+        check_complete(asked, result)
         return result, {item["index"]: from_code(item["code"], item["message"]) for item in result.get("failed", ())}
     error = reply.error()
     if isinstance(error, InvalidInput) and len(asked.inputs) == 1:
         return {}, {0: error}
     raise error
+
+
+def check_complete(asked: Job, result: Mapping[str, Any]) -> None:
+    """Raise `ModelError` if an embedding model told of nothing, `InvalidInput` if it told of other inputs.
+
+    The latter happens to who gives the id of one list to another: what is there is the answer to the first.
+    """
+    told = [len(result[name]) for name in ("vectors", "sparse", "colbert") if name in result]
+    if not told:
+        raise ModelError(f"the result of job {asked.id} has no vectors")
+    if told[0] != len(asked.inputs):
+        raise InvalidInput(f"job {asked.id} is one of {told[0]} inputs, not of these {len(asked.inputs)}")

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from rpc import Embeddings, InvalidInput, PartialFailure, RedisSettings, Segment, Timeout, Transcript, Word
+from rpc.consumer import Consumer
 from tests.callers import Callers
 from tests.conftest import ON_VALKEY, MakeConsumer
 from tests.families import Families, text_vector, vector_of
@@ -138,17 +139,47 @@ def test_pictures_come_back_in_the_order_of_the_call(callers: Callers, families:
     vectors = callers.make().embed_images(pictures, timeout_s=LONG_S)
 
     assert vectors.tolist() == [vector_of(each, normalize=True).tolist() for each in pixels]
-    assert sorted(len(inputs) for _, inputs in families.jobs) == [22, 64, 64]
+    assert sorted(len(inputs) for _, inputs in families.jobs) == [6, *[16] * 9]
 
 
 def test_no_entry_carries_more_than_it_should(callers: Callers, families: Families) -> None:
     """Pictures just below the limit for blobs are cut into jobs by their bytes as well."""
-    pictures = [noise(290, 290, seed=number) for number in range(40)]
+    pictures = [noise(500, 500, seed=number) for number in range(16)]
+    caller = callers.make(callers.settings.model_copy(update={"inline_bytes": 1024 * 1024}))
 
-    callers.make().embed_images(pictures, shrink=False, timeout_s=LONG_S)
+    caller.embed_images(pictures, shrink=False, timeout_s=LONG_S)
 
-    sizes = [sum(pixels.nbytes for pixels in inputs) for _, inputs in families.jobs]
-    assert (sum(sizes), max(sizes) <= 4 * 1024 * 1024) == (40 * 290 * 290 * 3, True)
+    assert sorted(len(inputs) for _, inputs in families.jobs) == [1, 5, 5, 5]
+
+
+def test_a_list_sent_again_joins_its_jobs(callers: Callers, make_consumer: MakeConsumer) -> None:
+    """With the id of the first time, although the pictures are shrunk only now that somebody serves them."""
+    # too large for an entry as they are, small enough once they are shrunk
+    pictures = [file_of(noise(400, 400, seed=number) % 8, "BMP") for number in range(40)]
+    caller = callers.make()
+    first = callers.start(caller.embed_images, pictures, job_id="j1", timeout_s=LONG_S)
+    with Families(make_consumer, live=False) as families:
+        before = first.result(LONG_S)
+        _live(make_consumer(model="siglip"), sees="384x384")
+        after = caller.embed_images(pictures, job_id="j1", timeout_s=LONG_S)
+
+    assert before.tolist() == after.tolist()
+    assert len(families.jobs) == 3
+
+
+def _live(consumer: Consumer, **about: str) -> None:
+    consumer.announce(about)
+    consumer.beat([])
+
+
+def test_an_id_of_another_list_is_told(callers: Callers, families: Families) -> None:
+    """Whoever uses an id twice for different lists is told, and gets no vectors of other pictures."""
+    caller = callers.make()
+    caller.embed_images([noise(4, 4), noise(5, 5)], job_id="j1", timeout_s=LONG_S)
+
+    with pytest.raises(InvalidInput, match="job j1 is one of 2 inputs, not of these 3"):
+        caller.embed_images([noise(4, 4)] * 3, job_id="j1", timeout_s=LONG_S)
+    assert len(families.jobs) == 1
 
 
 def test_pictures_that_failed_are_told_or_left_as_nan(callers: Callers, families: Families) -> None:

@@ -186,6 +186,14 @@ def test_one_text_has_one_vector_that_is_the_callers_own() -> None:
     assert (vector.shape, vector.tolist()) == ((4,), [2, 2, 2, 2])
 
 
+def test_a_result_without_vectors_is_the_models_fault() -> None:
+    """The marker of a result that was not kept, say, is never taken for vectors that failed."""
+    with pytest.raises(ModelError, match="no vectors"):
+        requests.vectors_of(listed(2), [Success(None)], on_error="nan")
+    with pytest.raises(ModelError, match="no vectors"):
+        requests.vector_of(Success(None))
+
+
 def test_a_result_is_returned_or_its_error_raised() -> None:
     """A reply becomes what the caller of a blocking function expects."""
     assert requests.result_of(Success({"a": 1})) == {"a": 1}
