@@ -16,14 +16,13 @@ from numpy.typing import NDArray
 from inference_worker.media import images
 from inference_worker.memory import resident_bytes
 from inference_worker.models.base import InvalidInput, Model, Outcome, Runtime, Unit
-from inference_worker.weights import locate
+from inference_worker.weights import PUBLISHED, locate
 from rpc import pictures
 from rpc.errors import RpcError
 
-FILE = "face_detection_yunet_2023mar.onnx"
-REPOSITORY = "opencv/face_detection_yunet"
-SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
-"""Of `FILE`, as the pointer in OpenCV's zoo of models has it."""
+WEIGHTS = PUBLISHED["yunet"]
+
+FILE = WEIGHTS.single
 
 LONG_SIDE = 1280
 """A larger picture is shrunk to this: YuNet is trained on faces of 10 to 300 pixels, and misses what is larger."""
@@ -93,7 +92,7 @@ class YuNet(Model):
         models_dir = self.runtime.models_dir
         if not self.runtime.source and models_dir and (Path(models_dir) / FILE).is_file():
             return Path(models_dir) / FILE
-        return _in(locate(self.runtime.source or REPOSITORY, models_dir=models_dir, patterns=[FILE]))
+        return _in(locate(WEIGHTS.repository(self.runtime.source), models_dir=models_dir, patterns=[FILE]))
 
     def warm_up(self) -> None:
         """Look for faces on a black picture; raise if there are some."""
@@ -202,8 +201,9 @@ def _refuse_mistaken(file: Path, content: bytes) -> None:
         raise ValueError(f"{file} is a git-lfs pointer, not the network it points to: fetch it with git lfs pull")
     if content.lstrip()[:1] == b"<":
         raise ValueError(f"{file} is a web page, not a network: fetch it with penstock models pull yunet")
-    if file.name == FILE and (found := hashlib.sha256(content).hexdigest()) != SHA256:
-        raise ValueError(f"{file} is damaged or not what its name says: its sha256 is {found}, not {SHA256}")
+    found = hashlib.sha256(content).hexdigest()
+    if (wanted := WEIGHTS.sha256.get(file.name, found)) != found:
+        raise ValueError(f"{file} is damaged or not what its name says: its sha256 is {found}, not {wanted}")
 
 
 def _check_outputs(file: Path, content: NDArray[np.uint8]) -> None:
