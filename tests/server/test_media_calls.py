@@ -22,6 +22,8 @@ from rpc.consumer import Consumer
 from tests.callers import Callers
 from tests.conftest import ON_VALKEY, MakeConsumer
 from tests.families import Families, text_vector, vector_of
+from tests.proxy import Proxy
+from tests.servers import Server
 from tests.waiting import LONG_S, eventually
 from tests.workers import ROOT, environment
 
@@ -129,6 +131,21 @@ def test_without_a_live_worker_a_picture_waits_whole(callers: Callers, make_cons
 
     assert vectors == [vector_of(noise(600, 500), normalize=True).tolist()] * 2
     assert [given.shape for given in families.inputs] == [(500, 600, 3)] * 2
+
+
+def test_a_question_that_is_lost_costs_no_call(
+    callers: Callers, families: Families, server: Server, redis_settings: RedisSettings
+) -> None:
+    """A client that cannot learn what a model sees sends the whole picture, and asks again the next time."""
+    with Proxy(server) as proxy:
+        url = redis_settings.from_env({}, url=proxy.url).url
+        caller = callers.make(redis_settings.model_copy(update={"url": url}))
+        proxy.lose_reply_to(b"XINFO")
+        for _ in range(2):
+            caller.embed_image(noise(600, 500), timeout_s=LONG_S)
+        assert proxy.to_lose == 0
+
+    assert [given.shape for given in families.inputs] == [(500, 600, 3), (384, 384, 3)]
 
 
 def test_pictures_come_back_in_the_order_of_the_call(callers: Callers, families: Families) -> None:
