@@ -16,6 +16,9 @@ LFS = (".bin", ".onnx", ".safetensors", ".pt", ".model")
 
 PIECE = 1 << 16
 
+POLL_S = 0.01
+"""How soon it notices that it is to stop."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -58,7 +61,7 @@ class Hub:
         self.requests: list[Request] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(POLL_S,), daemon=True)
 
     @property
     def url(self) -> str:

@@ -70,7 +70,7 @@ def fetch(
         FetchError: the hub cannot be reached, has no such repository, or what came is damaged.
     """
     try:
-        info = HfApi().model_info(source, files_metadata=True)
+        info = HfApi().model_info(source, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT)
         wanted = _wanted(info, patterns, either)
         files = [_remote(source, info, name) for name in wanted]
         _check_known(files, known or {})

@@ -102,6 +102,27 @@ class Machine:
         assert (status, err) == (0, "")
         return {entry["model"]: entry for entry in json.loads(out)}
 
+    def located(self, source: str, patterns: list[str], *, more: Mapping[str, str] | None = None) -> list[str]:
+        """Return what `locate` answers in a process of its own: the place, or what it raises."""
+        program = """
+import sys
+from inference_worker.weights import locate
+try:
+    print(locate(sys.argv[1], patterns=sys.argv[2:]))
+except FileNotFoundError as error:
+    print(error)
+"""
+        ended = subprocess.run(
+            [sys.executable, "-c", program, source, *patterns],
+            cwd=ROOT,
+            env={**self._environment, **(more or {})},
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=RUN_S,
+            check=True,
+        )
+        return ended.stdout.splitlines()
+
     def held(self, pattern: str) -> list[Path]:
         """Return the files of the cache whose path matches."""
         return [file for file in self.home.rglob(pattern) if file.is_file()]
@@ -240,6 +261,35 @@ def test_the_real_yunet_is_pulled(machine: Machine, hub: Hub, tmp_path: Path) ->
     assert machine.listed()["yunet"]["here"]
     (tmp_path / YUNET_FILE).write_bytes(content)
     assert machine.listed("--models-dir", str(tmp_path))["yunet"]["place"] == str(tmp_path / YUNET_FILE)
+
+
+def test_two_pulls_at_once_fetch_once(machine: Machine, hub: Hub) -> None:
+    """The second waits for the first and finds what it fetched."""
+    both = [machine.start("pull", "whisper=acme/whisper-large") for _ in range(2)]
+    for process in both:
+        with process:
+            process.communicate(timeout=RUN_S)
+    assert [process.returncode for process in both] == [0, 0]
+    assert len(hub.asked_for("model.bin")) == 1
+
+
+def test_a_worker_fetches_what_it_lacks_and_then_needs_no_hub(machine: Machine) -> None:
+    """`locate` fetches; asked again, without a hub, it says the same."""
+    patterns = ["config.json", "pytorch_model*.bin*"]
+    (first,) = machine.located("BAAI/bge-m3", patterns)
+    assert {file.name for file in Path(first).iterdir()} == {"config.json", "pytorch_model.bin"}
+    assert machine.located("BAAI/bge-m3", patterns, more={"HF_HUB_OFFLINE": "1"}) == [first]
+    assert machine.located("BAAI/bge-m3", [*patterns, "tokenizer.json"], more={"HF_ENDPOINT": NO_HUB}) == [first]
+    assert machine.located("BAAI/bge-m3", [*patterns, "tokenizer.json"]) == [first]
+    assert (Path(first) / "tokenizer.json").is_file()
+
+
+def test_weights_nobody_has_are_told_with_all_that_was_tried(machine: Machine) -> None:
+    """The message names the paths, the reason of the hub, and the command that fetches."""
+    (told,) = machine.located("acme/nobody", ["*"])
+    assert "no weights of acme/nobody: neither acme/nobody nor the hub's cache has them" in told
+    assert "RepositoryNotFoundError" in told
+    assert "penstock models pull" in told
 
 
 def test_a_models_directory_gets_what_is_missing(machine: Machine, tmp_path: Path) -> None:
