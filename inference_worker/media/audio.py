@@ -18,6 +18,10 @@ FORMATS = "wav,w64,aiff,caf,flac,mp3,ogg,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,a
 """The containers that are opened. Playlists, session descriptions and the like are none of them: those make FFmpeg
 open other files and sockets."""
 
+SPARSEST, UNSUSPECTED_S = 400, 1800.0
+"""Fewer bytes a second than any codec makes of speech (AMR at 4.75 kbit/s makes 600): a file that has brought no more
+after half an hour of sound is a bomb of packed silence."""
+
 MOST_BROKEN = 1000
 """After so many broken packets in a row a recording is given up."""
 
@@ -69,44 +73,63 @@ def _decoded(container: Any, longest_s: float) -> Recording:
     declared_s = container.duration / av.time_base if container.duration else None
     if declared_s is not None and declared_s > longest_s:
         raise _too_long(declared_s, longest_s)
-    parts, count, most = [], 0, int(longest_s * RATE)
-    for part in _parts(container):
+    track = _Track(container)
+    parts, count = [], 0
+    for part in track.parts():
         parts.append(part)
         count += len(part)
-        if count > most:
-            raise _too_long(count / RATE, longest_s)
+        _check(count / RATE, track.read_bytes, longest_s)
     if not count:
         raise InvalidInput("the recording has no samples")
     return Recording(np.concatenate(parts), declared_s)
+
+
+def _check(seconds: float, read_bytes: int, longest_s: float) -> None:
+    """Raise `InvalidInput` if what is decoded so far is too much."""
+    if seconds > longest_s:
+        raise _too_long(seconds, longest_s)
+    if seconds > UNSUSPECTED_S and read_bytes < SPARSEST * seconds:
+        raise InvalidInput(f"the recording has {seconds:.0f} s or more in {read_bytes} bytes, which no speech has")
 
 
 def _too_long(seconds: float, longest_s: float) -> InvalidInput:
     return InvalidInput(f"the recording lasts {seconds:.0f} s or more, over the limit of {longest_s:g} s")
 
 
-def _parts(container: Any) -> Iterator[NDArray[np.int16]]:
-    """Yield samples as they are decoded, resampled."""
-    resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
-    for frame in _frames(container):
-        # gaps in the timestamps would be filled or cut
-        frame.pts = None
-        yield from map(_samples, resampler.resample(frame))
-    yield from map(_samples, resampler.resample(None))
+class _Track:
+    """The first audio track of a container.
+
+    Attributes:
+        read_bytes: the size of the packets decoded so far.
+    """
+
+    def __init__(self, container: Any) -> None:
+        self.read_bytes = 0
+        self._container = container
+
+    def parts(self) -> Iterator[NDArray[np.int16]]:
+        """Yield samples as they are decoded, resampled."""
+        resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
+        for frame in self._frames():
+            # gaps in the timestamps would be filled or cut
+            frame.pts = None
+            yield from map(_samples, resampler.resample(frame))
+        yield from map(_samples, resampler.resample(None))
+
+    def _frames(self) -> Iterator[Any]:
+        """Yield the frames, without those whose packets are broken."""
+        broken = 0
+        for packet in self._container.demux(self._container.streams.audio[0]):
+            self.read_bytes += packet.size
+            try:
+                yield from packet.decode()
+                broken = 0
+            except av.error.InvalidDataError:
+                broken += 1
+                if broken == MOST_BROKEN:
+                    return
 
 
 def _samples(frame: Any) -> NDArray[np.int16]:
     samples: NDArray[np.int16] = frame.to_ndarray().reshape(-1)
     return samples
-
-
-def _frames(container: Any) -> Iterator[Any]:
-    """Yield the frames of the first audio track, without those whose packets are broken."""
-    broken = 0
-    for packet in container.demux(container.streams.audio[0]):
-        try:
-            yield from packet.decode()
-            broken = 0
-        except av.error.InvalidDataError:
-            broken += 1
-            if broken == MOST_BROKEN:
-                return
