@@ -119,7 +119,10 @@ def leaf(name: str, content: bytes) -> dict[str, Any]:
     """Return what the hub tells of a file in the tree of a repository."""
     about: dict[str, Any] = {"type": "file", "path": name, "size": len(content), "oid": blob(content)}
     if name.endswith(LFS):
-        about["lfs"] = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 130}
+        digest = hashlib.sha256(content).hexdigest()
+        about["lfs"] = {"oid": digest, "size": len(content), "pointerSize": 130}
+        # the hub has large files in its newer storage too, where they go by other names
+        about["xetHash"] = digest[::-1]
     return about
 
 

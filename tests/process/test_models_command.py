@@ -20,7 +20,15 @@ pytestmark = pytest.mark.process
 
 RUN_S = 60.0
 
-STEERED = ("MODELS_DIR", "ASR_MODEL", "VISION_MODEL_NAME", "HF_HUB_OFFLINE", "HF_HUB_CACHE", "HF_TOKEN")
+STEERED = (
+    "MODELS_DIR",
+    "ASR_MODEL",
+    "VISION_MODEL_NAME",
+    "LOAD_BGE_M3",
+    "FEATURE_FACE",
+    "HF_HUB_OFFLINE",
+    "HF_HUB_CACHE",
+)
 
 MEGABYTE = 1 << 20
 
@@ -75,7 +83,6 @@ class Machine:
             **{name: value for name, value in environment().items() if name not in STEERED},
             "HF_HOME": str(home),
             "HF_ENDPOINT": endpoint,
-            "HF_HUB_DISABLE_XET": "1",
         }
 
     def start(self, *arguments: str, more: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":

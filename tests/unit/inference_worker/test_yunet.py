@@ -149,6 +149,12 @@ def test_a_picture_shrunk_by_the_caller_is_what_the_worker_makes_of_it(model: Yu
     assert np.array_equal(here.data.pixels, there.data.pixels)
 
 
+def test_the_network_sees_blue_first(model: YuNet) -> None:
+    """RGB comes in, BGR goes to the network, whose training had it so."""
+    (unit,) = model.prepare("detect_faces", np.full((8, 8, 3), (10, 20, 30), np.uint8), {})
+    assert unit.data.pixels[0, 0].tolist() == [30, 20, 10]
+
+
 def test_a_face_at_the_border_is_clipped_to_the_picture(model: YuNet) -> None:
     """Boxes and landmarks never leave the picture, whatever the network says."""
     picture = np.full((100, 100, 3), standin.BLACK, np.uint8)
