@@ -135,7 +135,7 @@ def test_width_and_height_are_scaled_each_for_itself(model: YuNet) -> None:
     assert unit.data.pixels.shape == (493, 1280, 3)
     ((x, y, w, h),) = boxes(detected(model, picture)[0])
     # what is seen lies between the cells, so the box is that of the nearest ones
-    assert (w, h) == (pytest.approx(80 * width / 1280, abs=0.1), pytest.approx(80 * height / 493, abs=0.1))
+    assert (w, h) == (pytest.approx(80 * width / 1280, abs=0.01), pytest.approx(80 * height / 493, abs=0.01))
     columns, rows = x / (16 * width / 1280), y / (16 * height / 493)
     assert (columns, rows) == (pytest.approx(round(columns), abs=0.01), pytest.approx(round(rows), abs=0.01))
     assert max(abs(x - 650), abs(y - 325)) < 16 * 2
