@@ -4,7 +4,6 @@ Needs Pillow. Bytes from outside never raise anything but `InvalidInput` here; n
 """
 
 import io
-import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -29,9 +28,6 @@ MOST_SIDE = 65_500
 """The longest side, in pixels: what JPEG can hold."""
 
 WHITE = (255, 255, 255, 255)
-
-# the limit of `read` is checked before anything is decoded, and each caller has its own
-Image.MAX_IMAGE_PIXELS = None
 
 
 def read(data: bytes, *, most_pixels: int) -> Image.Image:
@@ -135,7 +131,3 @@ def png(picture: Image.Image) -> bytes:
     out = io.BytesIO()
     picture.save(out, "PNG", compress_level=1)
     return out.getvalue()
-
-
-# Pillow warns of metadata it cannot read; the pixels are what counts
-warnings.filterwarnings("ignore", module=r"PIL\..*")

@@ -19,7 +19,10 @@ from tests.waiting import LONG_S, eventually
 
 ROOT = Path(__file__).resolve().parent.parent
 
-FOREIGN = ("PENSTOCK_", "REDIS_URL", "BATCH_SIZE", "BATCH_TIMEOUT_MS")
+FOREIGN = (
+    *("PENSTOCK_", "REDIS_URL", "BATCH_SIZE", "BATCH_TIMEOUT_MS", "MODELS_DIR"),
+    *("ASR_MODEL", "VISION_MODEL_NAME", "LOAD_BGE_M3", "FEATURE_FACE"),
+)
 """What the environment of whoever runs the tests must not tell a worker under test."""
 
 
@@ -48,7 +51,8 @@ class WorkerProcess:
         self._ended = False
         self._heard = threading.Condition()
         self._health: str | None = None
-        line = [sys.executable, "-m", "inference_worker", "--models", ",".join(models), "--health-port", "0"]
+        named = ["--models", ",".join(models)] if models else []
+        line = [sys.executable, "-m", "inference_worker", *named, "--health-port", "0"]
         self._process = subprocess.Popen(
             [*line, *arguments],
             cwd=ROOT,

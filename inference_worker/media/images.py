@@ -1,14 +1,20 @@
 """Pictures from outside, as pixels."""
 
+import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from rpc import pictures
 from rpc.errors import InvalidInput
 
 CHANNELS = 3
+
+# this worker's own limit is checked before anything is decoded; and metadata nobody reads are nothing to warn of
+Image.MAX_IMAGE_PIXELS = None
+warnings.filterwarnings("ignore", module=r"PIL\..*")
 
 
 def decode(given: Any, *, most_pixels: int) -> NDArray[np.uint8]:

@@ -44,7 +44,8 @@ def check(directory: Path) -> None:
             f"{directory} holds weights for transformers: convert them with ct2-transformers-converter --copy_files"
             " tokenizer.json preprocessor_config.json"
         )
-    for name in ("model.bin", "config.json", "tokenizer.json", "preprocessor_config.json"):
+    # preprocessor_config.json is not with all of them; without it 80 mel bands are made, which the model is held to
+    for name in ("model.bin", "config.json", "tokenizer.json"):
         if not (directory / name).is_file():
             raise FileNotFoundError(f"{directory} has no {name}")
     if not any(directory.glob("vocabulary.*")):

@@ -276,15 +276,22 @@ def broken(directory: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(directory, tmp_path / "broken"))
 
 
-@pytest.mark.parametrize(
-    "name", ["model.bin", "config.json", "tokenizer.json", "preprocessor_config.json", "vocabulary.json"]
-)
+@pytest.mark.parametrize("name", ["model.bin", "config.json", "tokenizer.json", "vocabulary.json"])
 def test_a_missing_file_is_named(broken: Path, name: str) -> None:
     """Without some of them the libraries would load something else, or from somewhere else, and say nothing."""
     (broken / name).unlink()
 
     with pytest.raises(FileNotFoundError, match=name.partition(".")[0]):
         Whisper(Runtime(source=str(broken))).load()
+
+
+def test_the_extractors_settings_may_be_missing(broken: Path) -> None:
+    """Some repositories have none: the 80 mel bands the library then makes are those of most models."""
+    (broken / "preprocessor_config.json").unlink()
+    model = Whisper(Runtime(source=str(broken)))
+    model.load()
+
+    assert transcribed(model, ["two", "six"])["text"].split() == ["two", "six"]
 
 
 def test_mel_bands_that_differ_are_refused(broken: Path) -> None:

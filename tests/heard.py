@@ -1,0 +1,39 @@
+"""A Whisper whose passes a test can hold up and read about: `--models tests.heard:Whisper`."""
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from inference_worker.models.base import Unit
+from inference_worker.models.whisper import Whisper as RealWhisper
+
+JOURNAL, GATE = "journal", "go"
+
+GATE_S = 60.0
+
+
+class Whisper(RealWhisper):
+    """The real one, on the source and in the directory that the environment names.
+
+    Each pass begins with a line in `journal`: the lengths in seconds of the recordings its windows are of. It goes on
+    once `go` is there.
+    """
+
+    def _directory(self) -> Path:
+        return Path(os.environ["HEARD_SOURCE"])
+
+    def infer(self, units: Sequence[Unit]) -> Sequence[Any]:
+        """Note the pass, wait for the gate, and run it."""
+        directory = Path(os.environ["HEARD_DIRECTORY"])
+        with (directory / JOURNAL).open("a", encoding="ascii") as journal:
+            journal.write(" ".join(f"{unit.data.heard.duration_s:.0f}" for unit in units) + "\n")
+        end, pause = time.monotonic() + GATE_S, threading.Event()
+        while not (directory / GATE).exists() and time.monotonic() < end:
+            pause.wait(0.01)
+        return super().infer(units)
+
+    def warm_up(self) -> None:
+        """Leave nothing in the journal."""
