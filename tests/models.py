@@ -176,6 +176,25 @@ class CannotLoad(Model):
         raise AssertionError(f"not loaded, and asked for {len(units)} units")
 
 
+class Huge(Model):
+    """A model that says it needs more memory than any machine has, and must never be loaded."""
+
+    name = "huge"
+    ops = ("never",)
+
+    def needs(self) -> int:
+        """Return a million gigabytes."""
+        return 10**15
+
+    def load(self) -> None:
+        """Fail the test."""
+        raise AssertionError("loaded although it does not fit")
+
+    def infer(self, units: Sequence[Unit]) -> Sequence[Any]:
+        """Never run."""
+        raise AssertionError(f"never loaded, and asked for {len(units)} units")
+
+
 class CannotWarmUp(Model):
     """A model that loads and then gives no answer."""
 

@@ -291,3 +291,15 @@ def test_a_worker_told_of_no_model_says_so() -> None:
     )
 
     assert (ended.returncode, "PENSTOCK_MODELS=',': names no model" in ended.stderr) == (2, True)
+
+
+def test_models_that_do_not_fit_into_memory_are_refused_before_any_is_loaded(start_worker: StartWorker) -> None:
+    """The worker ends with status 1 and says what is needed and what there is; it can be told not to look."""
+    worker = start_worker("echo", "tests.models:Huge", ready=False)
+
+    assert worker.wait() == 1
+    assert "the models (echo 0.0, huge 1000000.0) need 1000000.0 GB on cpu" in worker.log
+    assert "loaded although it does not fit" not in worker.log
+    careless = start_worker("tests.models:Huge", env={"PENSTOCK_MEMORY_CHECK": "false"}, ready=False)
+    assert careless.wait() == 1
+    assert "loaded although it does not fit" in careless.log
