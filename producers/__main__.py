@@ -8,9 +8,11 @@ from producers import extras, worker
 def main() -> int:
     """Run the command line; return its exit status: 0 well, 1 an error, 2 wrong use or something not installed."""
     command, *arguments = sys.argv[1:] or [""]
+    # a worker's image needs neither typer nor rich
     if command == "worker":
-        # a worker's image needs neither typer nor rich
         worker.become(arguments)
+    if command == "models":
+        worker.become([command, *arguments])
     missing = extras.complaint("cli")
     if missing:
         sys.stderr.write(f"penstock: {missing}\n")

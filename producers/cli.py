@@ -1,15 +1,18 @@
 """The commands of `penstock`: what they take, and which exit status they end with."""
 
 import enum
+import io
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from producers import bench, dead, embedding, extras, status, transcribing, worker
+from producers import bench, dead, detecting, embedding, extras, status, transcribing, worker
 from producers.place import Place, place_of
+from producers.signals import ended_in_order
 from rpc.errors import RpcError
 from rpc.keys import check_lane
 from rpc.plans import TRANSCRIBE_TIMEOUT_S, TranscribeOptions
@@ -53,6 +56,9 @@ PASSED_THROUGH = {"ignore_unknown_options": True, "allow_extra_args": True, "hel
 
 def run() -> int:
     """Run the command line; return the exit status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # the name of a file need not be text, and has to be printed all the same
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app(prog_name="penstock")
     except RpcError as error:
@@ -105,7 +111,8 @@ def embed_text(
         if outputs is None:
             found = embedding.answers(client, model, wanted, normalize=normalize, call=call)
         else:
-            found = embedding.all_outputs(client, model, wanted, outputs.split(","), call=call)
+            named = [name.strip() for name in outputs.split(",")]
+            found = embedding.all_outputs(client, model, wanted, named, normalize=normalize, call=call)
         _end(embedding.show_answers(found, len(wanted), f"embedding with {model}", as_json=as_json))
 
 
@@ -129,7 +136,7 @@ def embed_image(
 ) -> None:
     """Turn pictures into vectors. Exits with 1 if any picture failed."""
     call = CallOptions(lane=check_lane(lane), timeout_s=timeout)
-    with place_of(context).client() as client:
+    with ended_in_order(), place_of(context).client() as client:
         found = embedding.of_pictures(client, model, files, normalize=normalize, shrink=shrink, call=call)
         _end(embedding.show_answers(found, len(files), f"embedding with {model}", as_json=as_json))
 
@@ -145,15 +152,23 @@ def transcribe(
     vad: Annotated[bool, typer.Option("--vad", help="Leave out what is not speech first.")] = False,
     form: Annotated[Form, typer.Option("--format", help="How transcripts are written.")] = Form.TEXT,
     output: Annotated[Path | None, typer.Option(help="A directory to write a file for each recording into.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over files that are there.")] = False,
     model: Annotated[str, typer.Option(help="Which model.")] = "whisper",
     lane: LaneName = "interactive",
     timeout: Timeout = TRANSCRIBE_TIMEOUT_S,
 ) -> None:
     """Write down what is said in recordings. Exits with 1 if any recording failed."""
     options = TranscribeOptions(task=task.value, vad=vad, lane=check_lane(lane), timeout_s=timeout)
-    wanted = transcribing.Wanted(form.value, model, language, words, options, _directory(output))
-    with place_of(context).client() as client:
+    wanted = transcribing.Wanted(form.value, model, language, words, options, _directory(output), force)
+    _refuse(transcribing.refusal(files, wanted))
+    with ended_in_order(), place_of(context).client() as client:
         _end(transcribing.show_transcripts(client, files, wanted))
+
+
+def _refuse(reason: str | None) -> None:
+    """End with 2 if there is a reason to."""
+    if reason:
+        raise typer.BadParameter(reason)
 
 
 def _directory(output: Path | None) -> Path | None:
@@ -172,27 +187,30 @@ def detect_faces(
     files: Files,
     *,
     score: Annotated[float, typer.Option(help="Least score of a face.", min=0.0, max=1.0)] = 0.6,
-    draw: Annotated[Path | None, typer.Option(help="Write the one picture with its faces marked.")] = None,
+    draw: Annotated[
+        Path | None, typer.Option(help="Write the one picture with its faces marked: a .jpg or .png.")
+    ] = None,
     lane: LaneName = "interactive",
     timeout: Timeout = DEFAULT_TIMEOUT_S,
     as_json: Json = False,
 ) -> None:
     """Find the faces in pictures. Exits with 1 if any picture failed."""
+    drawn = _drawing(files, draw) if draw else None
+    call = CallOptions(lane=check_lane(lane), timeout_s=timeout)
+    with ended_in_order(), place_of(context).client() as client:
+        _end(detecting.show_faces(client, files, score=score, call=call, as_json=as_json, draw=drawn))
+
+
+def _drawing(files: list[Path], into: Path) -> detecting.Draw:
+    """Return what draws into a file; end with 2 if it could not be written, or Pillow is missing."""
+    _refuse(detecting.refusal(files, into))
     missing = extras.complaint("images")
     if missing:
-        sys.stderr.write(f"penstock detect-faces: {missing}\n")
+        sys.stderr.write(f"penstock detect-faces --draw: {missing}\n")
         raise typer.Exit(extras.NOT_INSTALLED)
-    from producers import detecting  # noqa: PLC0415 (Pillow comes with an extra)
+    from producers import drawing  # noqa: PLC0415 (Pillow comes with an extra)
 
-    call = CallOptions(lane=check_lane(lane), timeout_s=timeout)
-    with place_of(context).client() as client:
-        if draw is None:
-            _end(detecting.show_faces(client, files, score=score, call=call, as_json=as_json))
-            return
-        wrong = detecting.drawn_by(draw) if len(files) == 1 else "--draw takes one picture"
-        if wrong:
-            raise typer.BadParameter(wrong)
-        detecting.draw_faces(client, files[0], draw, score=score, call=call, as_json=as_json)
+    return partial(drawing.draw, into=into)
 
 
 @app.command("models", context_settings=PASSED_THROUGH, add_help_option=False)

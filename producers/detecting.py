@@ -1,71 +1,86 @@
-"""What `detect-faces` does: pictures in, faces out, drawn into a picture if asked for."""
+"""What `detect-faces` does: pictures in, faces out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
-from PIL import Image, ImageDraw
-
+from producers.files import Outcome, answered, print_complaint
 from producers.tables import print_json, print_lines
-from rpc import Client, Face, pictures
+from rpc import Client, Face
 from rpc.errors import RpcError
-from rpc.inputs import MOST_PIXELS
 from rpc.requests import CallOptions
 
-COLOUR = (255, 64, 64)
+MODEL = "yunet"
+
+AT_A_TIME = 16
+
+Draw = Callable[[Path, Sequence[Face]], None]
+"""What else becomes of a picture and its faces; raises `RpcError` or `OSError`."""
 
 
-def drawn_by(path: Path) -> str | None:
-    """Return what is wrong with a file to draw into, or None: its suffix has to name a format."""
-    if path.suffix.lower() in Image.registered_extensions():
-        return None
-    return f"{path}: {path.suffix or 'no suffix'} names no format of pictures; take .jpg or .png"
+DRAWN = (".jpg", ".jpeg", ".png", ".webp")
+"""The suffixes of what is drawn into: formats that hold any picture."""
 
 
-def show_faces(client: Client, files: Sequence[Path], *, score: float, call: CallOptions, as_json: bool) -> int:
-    """Print the faces in pictures; return how many pictures failed."""
-    failures = 0
-    for file in files:
-        try:
-            found = client.detect_faces(file, score_threshold=score, **call)
-        except (RpcError, OSError) as error:
-            failures += 1
-            code = getattr(error, "code", "error")
-            if as_json:
-                print_json({"file": str(file), "error": {"code": code, "message": str(error)}})
-            else:
-                print_lines([f"penstock: {code}: {file}: {error}"], stderr=True)
-            continue
-        _show(file, found, as_json=as_json)
-    return failures
+def refusal(files: Sequence[Path], into: Path) -> str | None:
+    """Return why faces could not be drawn into a file, or None; looks at the disk, writes nothing."""
+    if len(files) != 1:
+        return f"--draw takes one picture, not {len(files)}"
+    if into.suffix.lower() not in DRAWN:
+        return f"--draw {into}: the suffix is none of {', '.join(DRAWN)}"
+    if not into.absolute().parent.is_dir():
+        return f"--draw {into}: there is no such directory"
+    if into.exists() and files[0].exists() and into.samefile(files[0]):
+        return f"--draw {into} would write over the picture itself"
+    return None
 
 
-def draw_faces(client: Client, file: Path, drawn: Path, *, score: float, call: CallOptions, as_json: bool) -> None:
-    """Print the faces in a picture, and write the upright picture with boxes, landmarks and scores."""
-    picture = pictures.read(file.read_bytes(), most_pixels=MOST_PIXELS)
-    found = client.detect_faces(file, score_threshold=score, **call)
-    _draw(picture, found)
-    picture.save(drawn)
-    _show(file, found, as_json=as_json)
+def show_faces(
+    client: Client,
+    files: Sequence[Path],
+    *,
+    score: float,
+    call: CallOptions,
+    as_json: bool,
+    draw: Draw | None = None,
+) -> int:
+    """Print the faces in pictures, and draw them if asked to; return how many pictures failed."""
+
+    def ask(file: Path, job_id: str) -> list[Face]:
+        named: CallOptions = {**call, "job_id": job_id}
+        return client.detect_faces(file, model=MODEL, score_threshold=score, **named)
+
+    with closing(answered(client, MODEL, files, ask, at_a_time=AT_A_TIME)) as outcomes:
+        return sum(not _shown(outcome, draw, as_json=as_json) for outcome in outcomes)
 
 
-def _draw(picture: Image.Image, found: Sequence[Face]) -> None:
-    pen = ImageDraw.Draw(picture)
-    thick = max(1, round(max(picture.size) / 400))
-    for face in found:
-        x, y, width, height = face.bbox
-        pen.rectangle((x, y, x + width, y + height), outline=COLOUR, width=thick)
-        for px, py in face.landmarks:
-            pen.ellipse((px - thick, py - thick, px + thick, py + thick), fill=COLOUR)
-        pen.text((x + thick, y + thick), f"{face.confidence:.2f}", fill=COLOUR)
-
-
-def _show(file: Path, found: Sequence[Face], *, as_json: bool) -> None:
+def _shown(outcome: Outcome[list[Face]], draw: Draw | None, *, as_json: bool) -> bool:
+    """Print what became of a picture; return whether all went well."""
+    found = outcome.answer
+    if found is None:
+        print_complaint(outcome)
+        if as_json:
+            print_json(outcome.error_as_json())
+        return False
     if as_json:
-        print_json({"file": str(file), "faces": [asdict(face) for face in found]})
-        return
-    if not found:
-        print_lines([f"{file}: no face"])
-    for face in found:
-        x, y, width, height = face.bbox
-        print_lines([f"{file}: {width:.0f} x {height:.0f} at {x:.0f}, {y:.0f}, score {face.confidence:.2f}"])
+        print_json({"file": str(outcome.file), "faces": [asdict(face) for face in found]})
+    else:
+        print_lines(_line(outcome.file, face) for face in found)
+        if not found:
+            print_lines([f"{outcome.file}: no face"])
+    return draw is None or _drawn(draw, outcome.file, found)
+
+
+def _line(file: Path, face: Face) -> str:
+    x, y, width, height = face.bbox
+    return f"{file}: {width:.0f} x {height:.0f} at {x:.0f}, {y:.0f}, score {face.confidence:.2f}"
+
+
+def _drawn(draw: Draw, file: Path, found: Sequence[Face]) -> bool:
+    try:
+        draw(file, found)
+    except (RpcError, OSError) as error:
+        print_complaint(Outcome(file, None, error))
+        return False
+    return True

@@ -2,12 +2,13 @@
 
 import itertools
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from producers.files import answered, code_of, reason_of
 from producers.tables import print_json, print_lines, progress, shortened
 from rpc import Client, Embeddings, PartialFailure
 from rpc.errors import RpcError
@@ -37,14 +38,9 @@ class Answer:
     def as_json(self) -> dict[str, Any]:
         """Return what `--json` prints of it."""
         if self.error is not None:
-            return {self.kind: self.given, "error": {"code": code_of(self.error), "message": str(self.error)}}
+            return {self.kind: self.given, "error": {"code": code_of(self.error), "message": reason_of(self.error)}}
         vector = {} if self.vector is None else {"vector": self.vector}
         return {self.kind: self.given, **vector, **self.more}
-
-
-def code_of(error: Exception) -> str:
-    """Return the code of an error; what is wrong with a file on this side has none."""
-    return error.code if isinstance(error, RpcError) else "error"
 
 
 def lines_of(path: str) -> list[str]:
@@ -55,7 +51,7 @@ def lines_of(path: str) -> list[str]:
 
 def answers(
     client: Client, model: str, texts: Sequence[str], *, normalize: bool, call: CallOptions
-) -> Iterator[list[Answer]]:
+) -> Generator[list[Answer]]:
     """Yield the answers chunk by chunk, in the order of the texts; raise what is not the fault of single texts."""
     for start in range(0, len(texts), CHUNK):
         chunk = texts[start : start + CHUNK]
@@ -71,14 +67,14 @@ def answers(
 
 
 def all_outputs(
-    client: Client, model: str, texts: Sequence[str], outputs: Sequence[str], *, call: CallOptions
-) -> Iterator[list[Answer]]:
+    client: Client, model: str, texts: Sequence[str], outputs: Sequence[str], *, normalize: bool, call: CallOptions
+) -> Generator[list[Answer]]:
     """Yield the same with all that is asked for of BGE-M3."""
     for start in range(0, len(texts), CHUNK):
         chunk = texts[start : start + CHUNK]
         failed: dict[int, RpcError] = {}
         try:
-            made = client.embed_texts(chunk, model=model, outputs=outputs, **call)
+            made = client.embed_texts(chunk, model=model, outputs=outputs, normalize=normalize, **call)
         except PartialFailure as partial:
             made, failed = partial.embeddings, partial.failed
         yield [_answer_of(made, index, text, failed.get(index)) for index, text in enumerate(chunk)]
@@ -97,26 +93,23 @@ def _answer_of(made: Embeddings, index: int, text: str, error: RpcError | None) 
 
 def of_pictures(
     client: Client, model: str, files: Sequence[Path], *, normalize: bool, shrink: bool, call: CallOptions
-) -> Iterator[list[Answer]]:
+) -> Generator[list[Answer]]:
     """Yield the answers for files of pictures, several under way at a time, in their order."""
 
-    def answer(file: Path) -> Answer:
-        try:
-            vector = client.embed_image(file, model=model, normalize=normalize, shrink=shrink, **call)
-        except (RpcError, OSError) as error:
-            return Answer(str(file), None, error, "file")
-        return Answer(str(file), vector, kind="file")
+    def ask(file: Path, job_id: str) -> Vector:
+        named: CallOptions = {**call, "job_id": job_id}
+        return client.embed_image(file, model=model, normalize=normalize, shrink=shrink, **named)
 
-    with ThreadPoolExecutor(PICTURES_AT_A_TIME) as threads:
-        for found in threads.map(answer, files):
-            yield [found]
+    with closing(answered(client, model, files, ask, at_a_time=PICTURES_AT_A_TIME)) as outcomes:
+        for outcome in outcomes:
+            yield [Answer(str(outcome.file), outcome.answer, outcome.error, "file")]
 
 
-def show_answers(found: Iterable[list[Answer]], total: int, title: str, *, as_json: bool) -> int:
+def show_answers(found: Generator[list[Answer]], total: int, title: str, *, as_json: bool) -> int:
     """Print answers as they come; return how many are errors."""
     failures = 0
     numbers = itertools.count(1)
-    with progress() as bar:
+    with closing(found), progress() as bar:
         task = bar.add_task(title, total=total)
         for chunk in found:
             bar.stop()
@@ -129,12 +122,12 @@ def show_answers(found: Iterable[list[Answer]], total: int, title: str, *, as_js
 
 
 def _show(answer: Answer, number: int, *, as_json: bool) -> None:
+    if answer.error is not None:
+        which = f"text {number}" if answer.kind == "text" else answer.given
+        print_lines([f"penstock: {code_of(answer.error)}: {which}: {reason_of(answer.error)}"], stderr=True)
     if as_json:
         print_json(answer.as_json())
-    elif answer.error is not None:
-        which = f"text {number}" if answer.kind == "text" else answer.given
-        print_lines([f"penstock: {code_of(answer.error)}: {which}: {answer.error}"], stderr=True)
-    else:
+    elif answer.error is None:
         print_lines([f"{', '.join(_made(answer))}  {shortened(answer.given, TEXT_SHOWN)}"])
 
 

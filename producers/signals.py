@@ -20,7 +20,9 @@ def ended_in_order() -> Iterator[None]:
         # not an exception of its own: an event loop knows how to end on this one
         signal.raise_signal(signal.SIGINT)
 
-    handlers = {signal.SIGINT: signal.default_int_handler, **dict.fromkeys(ENDINGS, leave)}
+    # nohup has SIGHUP ignored, and that is to stay so
+    heard = [number for number in ENDINGS if signal.getsignal(number) is not signal.SIG_IGN]
+    handlers = {signal.SIGINT: signal.default_int_handler, **dict.fromkeys(heard, leave)}
     former = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield

@@ -16,6 +16,8 @@ PAYLOAD_SHOWN = 60
 
 MEGABYTE = 1_000_000
 
+TENTHS_BELOW_MB = 10
+
 
 def states(client: Client, prefix: str, models: Sequence[str]) -> list[ModelState]:
     """Return the state of the models named, of all ever served if none is."""
@@ -60,11 +62,17 @@ def _said(told: Mapping[str, str], now: float) -> Iterator[str]:
         if name == "started" and value.isdigit():
             yield f"up {duration((now - int(value)) * SECOND_MS)}"
         elif name == "bytes" and value.isdigit():
-            yield f"{int(value) / MEGABYTE:.0f} MB of weights"
+            yield f"{_megabytes(int(value))} of weights"
         elif name == "free_bytes" and value.isdigit():
-            yield f"{int(value) / MEGABYTE:,.0f} MB free"
+            yield f"{_megabytes(int(value))} free"
         else:
             yield f"{name} {value}"
+
+
+def _megabytes(count: int) -> str:
+    """Return a number of bytes as people say it; small weights are not none."""
+    megabytes = count / MEGABYTE
+    return f"{megabytes:,.0f} MB" if megabytes >= TENTHS_BELOW_MB else f"{megabytes:.1f} MB"
 
 
 def show_jobs(settings: RedisSettings, model: str, lane: Lane, count: int, *, as_json: bool) -> None:

@@ -1,9 +1,9 @@
 """How a transcript is written: as text, SubRip or WebVTT. Pure."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
-from rpc import Segment, Transcript
+from rpc import Transcript
 
 Form = Literal["text", "srt", "vtt", "json"]
 
@@ -16,10 +16,13 @@ def text(transcript: Transcript) -> str:
 
 
 def srt(transcript: Transcript) -> str:
-    """Return SubRip: numbered blocks of times and text, an empty line behind each."""
+    """Return SubRip: numbered blocks of times and text, an empty line between them.
+
+    It knows no escapes, so an arrow that somebody spoke becomes a shorter one, as with openai-whisper.
+    """
     blocks = [
-        f"{number}\n{clock(segment.start, ',')} --> {clock(segment.end, ',')}\n{_line(segment)}\n"
-        for number, segment in enumerate(transcript.segments, start=1)
+        f"{number}\n{clock(start, ',')} --> {clock(end, ',')}\n{line.replace('-->', '->')}\n"
+        for number, (start, end, line) in enumerate(_lines(transcript), start=1)
     ]
     return "\n".join(blocks)
 
@@ -27,8 +30,7 @@ def srt(transcript: Transcript) -> str:
 def vtt(transcript: Transcript) -> str:
     """Return WebVTT; what would be a tag or an entity there is escaped, as its section 4.2.2 asks."""
     blocks = [
-        f"{clock(segment.start, '.')} --> {clock(segment.end, '.')}\n{_escaped(_line(segment))}\n"
-        for segment in transcript.segments
+        f"{clock(start, '.')} --> {clock(end, '.')}\n{_escaped(line)}\n" for start, end, line in _lines(transcript)
     ]
     return "\n".join(["WEBVTT\n", *blocks])
 
@@ -46,9 +48,12 @@ def clock(seconds: float, mark: str) -> str:
     return f"{hours:02}:{minutes:02}:{left:02}{mark}{thousandths:03}"
 
 
-def _line(segment: Segment) -> str:
-    """Return the text of a segment on one line: an empty one would end the block."""
-    return " ".join(segment.text.split())
+def _lines(transcript: Transcript) -> Iterator[tuple[float, float, str]]:
+    """Yield start, end and text of each segment that has any, on one line: an empty one would end the block."""
+    for segment in transcript.segments:
+        line = " ".join(segment.text.split())
+        if line:
+            yield segment.start, segment.end, line
 
 
 def _escaped(line: str) -> str:

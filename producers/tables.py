@@ -21,12 +21,19 @@ SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS = 1000, 60_000, 3_600_000, 86_400_000
 def console(*, stderr: bool = False) -> Console:
     """Return the console of standard output or error; it honours NO_COLOR, and writes plain text into a pipe."""
     stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, width=None if stream.isatty() else PIPE_COLUMNS, highlight=False)
+    columns = None if stream.isatty() else PIPE_COLUMNS
+    return Console(stderr=stderr, width=columns, highlight=False, emoji=False)
 
 
 def print_json(value: Any) -> None:
     """Print a value as one line of JSON."""
-    sys.stdout.write(to_json(value) + "\n")
+    print_text(to_json(value) + "\n")
+
+
+def print_text(text: str) -> None:
+    """Print text as it is, at once: whoever reads it from a pipe may be waiting."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def print_lines(lines: Iterable[str], *, stderr: bool = False) -> None:

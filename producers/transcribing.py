@@ -1,17 +1,16 @@
-"""What `transcribe` does: recordings in, transcripts out, several under way at a time, in the order they were named."""
+"""What `transcribe` does: recordings in, transcripts out, on standard output or in files of their own."""
 
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from producers.files import Outcome, answered, print_complaint
 from producers.subtitles import FORMS, SUFFIXES, Form
-from producers.tables import print_json, print_lines, progress
+from producers.tables import print_json, print_text, progress
 from rpc import Client, Transcript
 from rpc.codec import to_json
-from rpc.errors import RpcError
 from rpc.plans import TranscribeOptions
 
 AT_A_TIME = 8
@@ -20,7 +19,12 @@ AT_A_TIME = 8
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is asked of each recording, and how its transcript is to be written."""
+    """What is asked of each recording, and how its transcript is to be written.
+
+    Attributes:
+        directory: where each transcript becomes a file; None for standard output.
+        force: whether files that are there are written over.
+    """
 
     form: Form
     model: str
@@ -28,79 +32,72 @@ class Wanted:
     words: bool
     options: TranscribeOptions
     directory: Path | None = None
+    force: bool = False
+
+    def place_of(self, file: Path) -> Path | None:
+        """Return the file a transcript is to be written to; None for standard output."""
+        return None if self.directory is None else self.directory / (file.stem + SUFFIXES[self.form])
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What became of one recording: its transcript, or its error."""
-
-    file: Path
-    transcript: Transcript | None
-    error: Exception | None = None
-
-
-def place_of(file: Path, wanted: Wanted) -> Path | None:
-    """Return where a transcript is to be written; None for standard output."""
-    return None if wanted.directory is None else wanted.directory / (file.stem + SUFFIXES[wanted.form])
-
-
-def answers(client: Client, files: Sequence[Path], wanted: Wanted) -> Iterator[Answer]:
-    """Yield what became of the recordings, in their order."""
-    with ThreadPoolExecutor(AT_A_TIME) as threads:
-        running: deque[Future[Answer]] = deque()
-        for file in files:
-            running.append(threads.submit(_answer, client, file, wanted))
-            if len(running) >= AT_A_TIME:
-                yield running.popleft().result()
-        while running:
-            yield running.popleft().result()
-
-
-def _answer(client: Client, file: Path, wanted: Wanted) -> Answer:
-    try:
-        transcript = client.transcribe(
-            file, wanted.language, word_timestamps=wanted.words, model=wanted.model, **wanted.options
-        )
-    except (RpcError, OSError) as error:
-        return Answer(file, None, error)
-    return Answer(file, transcript)
+def refusal(files: Sequence[Path], wanted: Wanted) -> str | None:
+    """Return why the transcripts could not be written as wanted, or None; looks at the disk, writes nothing."""
+    if wanted.directory is None:
+        several = len(files) > 1 and wanted.form in {"srt", "vtt"}
+        return f"--format {wanted.form}: several recordings need --output, a file each" if several else None
+    taken: dict[Path | None, Path] = {}
+    for file in files:
+        place = wanted.place_of(file)
+        if place in taken:
+            return f"--output: {taken[place]} and {file} would both become {place}"
+        if place and place.exists() and not wanted.force:
+            return f"--output: {place} is there; --force writes over it"
+        taken[place] = file
+    return None
 
 
 def show_transcripts(client: Client, files: Sequence[Path], wanted: Wanted) -> int:
-    """Write the transcripts of recordings; return how many recordings failed."""
+    """Write the transcripts of recordings as they come; return how many recordings failed."""
+
+    def ask(file: Path, job_id: str) -> Transcript:
+        named: TranscribeOptions = {**wanted.options, "job_id": job_id}
+        return client.transcribe(file, wanted.language, word_timestamps=wanted.words, model=wanted.model, **named)
+
     failures = 0
-    with progress() as bar:
+    calls = answered(client, wanted.model, files, ask, at_a_time=AT_A_TIME)
+    with closing(calls) as outcomes, progress() as bar:
         task = bar.add_task(f"transcribing with {wanted.model}", total=len(files))
-        for answer in answers(client, files, wanted):
+        for outcome in outcomes:
             bar.stop()
-            failures += answer.error is not None
-            _write(answer, wanted, several=len(files) > 1)
+            failures += not _write(outcome, wanted, several=len(files) > 1)
             bar.start()
             bar.advance(task)
     return failures
 
 
-def _write(answer: Answer, wanted: Wanted, *, several: bool) -> None:
-    if answer.transcript is None:
-        code = getattr(answer.error, "code", "error")
-        print_lines([f"penstock: {code}: {answer.file}: {answer.error}"], stderr=True)
-        return
-    place = place_of(answer.file, wanted)
-    if wanted.form == "json":
-        _write_json(answer.file, answer.transcript, place)
-        return
-    written = FORMS[wanted.form](answer.transcript)
-    if place is not None:
-        place.write_text(written, "utf-8")
-        return
-    if several:
-        print_lines([f"==> {answer.file} <=="])
-    print_lines([written.rstrip("\n")])
-
-
-def _write_json(file: Path, transcript: Transcript, place: Path | None) -> None:
-    told: dict[str, Any] = {"file": str(file), **transcript.as_dict()}
+def _write(outcome: Outcome[Transcript], wanted: Wanted, *, several: bool) -> bool:
+    """Write a transcript, or tell why there is none; return whether it is written."""
+    place = wanted.place_of(outcome.file)
+    if outcome.answer is None:
+        print_complaint(outcome)
+        if wanted.form == "json" and place is None:
+            print_json(outcome.error_as_json())
+        return False
+    written = _written(outcome.file, outcome.answer, wanted.form)
     if place is None:
-        print_json(told)
-    else:
-        place.write_text(to_json(told) + "\n", "utf-8")
+        heading = f"==> {outcome.file} <==\n" if several and wanted.form == "text" else ""
+        print_text(heading + written)
+        return True
+    try:
+        place.write_text(written, "utf-8")
+    except OSError as error:
+        print_complaint(Outcome(place, None, error))
+        return False
+    print_text(f"{place}\n")
+    return True
+
+
+def _written(file: Path, transcript: Transcript, form: Form) -> str:
+    if form == "json":
+        told: dict[str, Any] = {"file": str(file), **transcript.as_dict()}
+        return to_json(told) + "\n"
+    return FORMS[form](transcript)

@@ -7,14 +7,17 @@ from typing import NoReturn
 
 from producers import extras
 
+STANDINS = "--standins"
+
 COMMAND = (sys.executable, "-m", "inference_worker")
 
 
 def become(arguments: Sequence[str]) -> NoReturn:
     """Replace this process by the worker's with these arguments; end with 2 if the worker is not installed."""
-    missing = extras.complaint("worker")
+    standins = any(argument.startswith(STANDINS) for argument in arguments)
+    missing = extras.complaint("worker") or (extras.complaint("standins") if standins else None)
     if missing:
-        sys.stderr.write(f"penstock worker: {missing}\n")
+        sys.stderr.write(f"penstock: {missing}\n")
         sys.exit(extras.NOT_INSTALLED)
     # a worker that takes over the process gets the signals meant for it
     os.execv(COMMAND[0], [*COMMAND, *arguments])  # noqa: S606 (no shell is the point)

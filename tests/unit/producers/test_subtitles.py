@@ -41,6 +41,15 @@ def test_silence_is_a_valid_file() -> None:
     assert (text(NOTHING), srt(NOTHING), vtt(NOTHING)) == ("\n", "", "WEBVTT\n")
 
 
+def test_segments_without_words_are_left_out() -> None:
+    """A block without text is none, and the others are numbered without a gap."""
+    heard = Transcript(
+        " a b", "en", 3.0, [segment(0, 0, 1, " a"), segment(1, 1, 2, " \n"), segment(2, 2, 3, " b --> c")]
+    )
+    assert srt(heard) == "1\n00:00:00,000 --> 00:00:01,000\na\n\n2\n00:00:02,000 --> 00:00:03,000\nb -> c\n"
+    assert vtt(heard).endswith("a\n\n00:00:02.000 --> 00:00:03.000\nb --&gt; c\n")
+
+
 def test_text_is_what_was_said() -> None:
     """One line, without the blank in front."""
     assert text(SPOKEN) == "Hello there. <b>Fish</b> & chips\n"
