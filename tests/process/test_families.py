@@ -1,10 +1,13 @@
 """The four families in one worker process, on stand-ins: what comes through the queue is what the model gives."""
 
+import io
 import json
+import os
 import signal
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import numpy as np
 import psutil
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from inference_worker.models.base import Model, Runtime
 from inference_worker.models.bge_m3 import BgeM3
@@ -360,3 +364,24 @@ def test_what_a_family_does_not_offer_is_told(client: Client) -> None:
     """An op of another family is refused with what there is."""
     with pytest.raises(UnknownModel, match="whisper has no op 'embed_text'; it offers transcribe"):
         client.call("whisper", "embed_text", ["a"], timeout_s=LONG_S)
+
+
+REAL_YUNET = os.environ.get("PENSTOCK_TEST_YUNET", "")
+
+
+@pytest.mark.skipif(not Path(REAL_YUNET).is_file(), reason="PENSTOCK_TEST_YUNET names no file of the real YuNet")
+@pytest.mark.usefixtures("raw")
+def test_the_real_yunet_finds_the_face_of_the_astronaut(
+    start_worker: StartWorker, redis_settings: RedisSettings
+) -> None:
+    """Through the queue: the one face at more than 0.9, as bytes and as pixels; none on a blank picture."""
+    pytest.importorskip("skimage")
+    astronaut = (resources.files("skimage") / "data" / "astronaut.png").read_bytes()
+    pixels = np.asarray(Image.open(io.BytesIO(astronaut)).convert("RGB"))
+    start_worker(f"yunet={REAL_YUNET}")
+    with Client(settings=redis_settings) as caller:
+        for picture in (astronaut, pixels):
+            (face,) = caller.detect_faces(picture, timeout_s=LONG_S)
+            assert face.confidence > 0.9
+            assert face.bbox == pytest.approx((178.2, 62.9, 89.9, 113.3), abs=NEAR_PX)
+        assert caller.detect_faces(np.full((512, 512, 3), 128, np.uint8), timeout_s=LONG_S) == []
