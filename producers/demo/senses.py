@@ -1,6 +1,7 @@
 """Scene: one worker hears, sees and reads: Whisper, SigLIP, YuNet and BGE-M3 at once."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -27,22 +28,29 @@ def play(stage: Stage, narrator: Narrator, worker: WorkerProcess) -> None:
         "A recording, a picture and sentences in five languages go to Whisper, YuNet, SigLIP and BGE-M3 at once.",
     )
     with narrator.waiting("a worker loads the four families"):
-        for model in FAMILIES:
-            worker.wait_until_ready(stage.client, model)
+        names = {worker.wait_until_ready(stage.client, model).name for model in FAMILIES}
+    expect(holds=len(names) == 1, otherwise="one worker should serve all four families")
     weights = {model: _weights(stage, model) for model in FAMILIES}
     narrator.say(f"All four are loaded once, in process {worker.pid}: {', '.join(_told(weights))}.")
-    client = stage.client
+    _all_at_once(stage.client, narrator, {model for model, source in weights.items() if source == STAND_IN})
+    status = worker.stop()
+    expect(holds=status == 0, otherwise=f"a worker asked to stop should end with 0, not {status}:\n{worker.log_end()}")
+
+
+def _all_at_once(client: Client, narrator: Narrator, sure: Collection[str]) -> None:
+    """Call the four; of those in `sure` it is known what they have to find."""
+    started = time.monotonic()
     with ThreadPoolExecutor(len(FAMILIES)) as callers:
         heard = callers.submit(client.transcribe, samples.recording(), timeout_s=ANSWERED_S)
         faces = callers.submit(client.detect_faces, samples.picture(), timeout_s=ANSWERED_S)
         seen = callers.submit(_seen, client)
         read = callers.submit(_read, client)
-    _hearing(narrator, heard.result(), sure=weights["whisper"] == STAND_IN)
-    _finding(narrator, faces.result(), sure=weights["yunet"] == STAND_IN)
-    _seeing(narrator, seen.result())
-    _reading(narrator, read.result())
-    status = worker.stop()
-    expect(holds=status == 0, otherwise=f"a worker asked to stop should end with 0, not {status}:\n{worker.log_end()}")
+    took_s = time.monotonic() - started
+    _hearing(narrator, heard.result(), sure="whisper" in sure)
+    _finding(narrator, faces.result(), sure="yunet" in sure)
+    _seeing(narrator, seen.result(), sure="siglip" in sure)
+    _reading(narrator, read.result(), sure="bge-m3" in sure)
+    narrator.show(f"all of it answered within {took_s:.1f} s")
 
 
 def _weights(stage: Stage, model: str) -> str:
@@ -79,22 +87,25 @@ def _finding(narrator: Narrator, faces: list[Face], *, sure: bool) -> None:
     for face in faces:
         x, y, width, height = face.bbox
         narrator.show(f"{width:.0f} x {height:.0f} pixels at {x:.0f}, {y:.0f}", style="green")
+    if not faces:
+        narrator.show("no face")
     found = sorted(face.bbox[:3] for face in faces)
     right = len(found) == len(samples.SQUARES) and np.allclose(found, sorted(samples.SQUARES), atol=NEAR_PX)
     expect(holds=right or not sure, otherwise=f"the squares are at {samples.SQUARES}, and were found at {found}")
 
 
-def _seeing(narrator: Narrator, seen: tuple[Vector, Vector]) -> None:
+def _seeing(narrator: Narrator, seen: tuple[Vector, Vector], *, sure: bool) -> None:
     picture, names = seen
     narrator.say("siglip, the same picture against three texts:", style="bold")
     scores = names @ picture
     best = int(np.argmax(scores))
     for index, name in enumerate(samples.COLOURS):
         narrator.show(f"{scores[index]:5.2f}  {name}", style="green" if index == best else "")
-    expect(holds=best == 0, otherwise=f"the picture is nearest to {samples.COLOURS[best]!r}")
+    expect(holds=bool(np.isfinite(scores).all()), otherwise="pictures and texts should have finite vectors")
+    expect(holds=best == 0 or not sure, otherwise=f"the picture is nearest to {samples.COLOURS[best]!r}")
 
 
-def _reading(narrator: Narrator, read: Embeddings) -> None:
+def _reading(narrator: Narrator, read: Embeddings, *, sure: bool) -> None:
     if read.dense is None or read.sparse is None:
         raise AssertionError("unreachable")
     narrator.say(f"bge-m3, “{samples.QUERY}” against other languages:", style="bold")
@@ -103,5 +114,6 @@ def _reading(narrator: Narrator, read: Embeddings) -> None:
     nearest = {int(index) for index in order[: len(samples.MEANT_THE_SAME)]}
     for index in order:
         narrator.show(f"{scores[index]:5.2f}  {samples.SENTENCES[index]}", style="green" if index in nearest else "")
-    expect(holds=nearest == samples.MEANT_THE_SAME, otherwise="sentences that mean the same should be the nearest")
+    right = nearest == samples.MEANT_THE_SAME
+    expect(holds=right or not sure, otherwise="sentences that mean the same should be the nearest")
     expect(holds=all(read.sparse), otherwise="each sentence should have words of weight")

@@ -1,5 +1,6 @@
 """What the demo plays on: a server, worker processes and a client, in a directory that goes with them."""
 
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -60,7 +61,9 @@ class Stage:
 
     def start_families(self) -> WorkerProcess:
         """Start one that serves the four families, from stand-ins where their weights are not found."""
-        return self._start(FAMILIES, {"PENSTOCK_STANDINS": "missing"})
+        # the one setting that says where to look for them
+        places = {name: os.environ[name] for name in ("PENSTOCK_MODELS_DIR",) if name in os.environ}
+        return self._start(FAMILIES, {"PENSTOCK_STANDINS": "missing", **places})
 
     def _start(self, models: Sequence[str], more: Mapping[str, str] | None = None) -> WorkerProcess:
         self._workers += 1

@@ -22,6 +22,9 @@ DEMO_S, END_S = 120.0, 30.0
 
 MARK = "DEMO_TEST"
 
+WEIGHTS, NOWHERE = ("MODELS_DIR", "HF_HOME", "HF_HUB_CACHE"), "/no/such/directory"
+"""Where real weights might lie on the machine of whoever runs the tests, and would be shown instead of stand-ins."""
+
 
 class Demo:
     """A demo under way, whose processes and files can be told from all others."""
@@ -33,7 +36,7 @@ class Demo:
         self.process = subprocess.Popen(
             [sys.executable, "-u", "-m", "producers", "demo"],
             cwd=ROOT,
-            env=environment(more={"TMPDIR": str(directory), MARK: self._mark}),
+            env=environment(more={"TMPDIR": str(directory), MARK: self._mark, **dict.fromkeys(WEIGHTS, NOWHERE)}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -77,6 +80,17 @@ def playing(directory: Path) -> Iterator[Demo]:
             demo.process.kill()
 
 
+FAMILIES = (
+    "whisper (stand-in), siglip (stand-in), bge-m3 (stand-in), yunet (stand-in).",
+    "“three one four one five”",
+    "40 x 40 pixels at 80, 80",
+    "80 x 80 pixels at 320, 160",
+    "a red picture",
+    "die Katze schläft auf dem Dach",
+)
+"""What the demo tells of the four families, in this order."""
+
+
 def test_demo(tmp_path: Path) -> None:
     """Every scene is as promised, the exit status is 0, and nothing it started is left."""
     with playing(tmp_path) as demo:
@@ -94,6 +108,10 @@ def test_demo(tmp_path: Path) -> None:
         (asked,) = [index for index, line in enumerate(lines) if query in line]
         assert answer in lines[asked + 1]
     assert re.search(r"all at once .* texts/s .* passes of \d+\.\d texts", output)
+    assert re.search(r"All four are loaded once, in process \d+: whisper", output)
+    places = [output.find(told) for told in FAMILIES]
+    assert places == sorted(places)
+    assert -1 not in places
     assert output.count("input 1 is invalid_input") == 2
     assert re.search(r"killed with [1-9]\d* jobs in its hands, [1-9]\d* answered before", output)
     assert re.search(r"48 of 48 answered; [1-9]\d* of them handed out a second time", output)
@@ -102,7 +120,9 @@ def test_demo(tmp_path: Path) -> None:
     assert "The worker ended with 0 after SIGTERM" in output
 
 
-@pytest.mark.parametrize("until", ["a worker process loads", "One at a time, then many at once"])
+@pytest.mark.parametrize(
+    "until", ["a worker process loads", "One at a time, then many at once", "a worker loads the four families"]
+)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-C", "SIGTERM"])
 def test_demo_ended_early(tmp_path: Path, until: str, number: signal.Signals) -> None:
     """Ctrl-C, which every process of the terminal gets, and SIGTERM leave nothing behind, and are no success."""
