@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
+from producers.demo import samples
 from rpc import Cancelled, Client, RedisSettings
 from rpc.inspection import peek
 from tests.answering import given, job_of, read_one, reply_with
 from tests.commands import RUN_S, penstock
-from tests.conftest import ON_VALKEY, MakeConsumer
+from tests.conftest import ON_VALKEY, MakeConsumer, StartWorker
 from tests.families import Families, whisper
 from tests.waiting import eventually
 from tests.workers import ROOT, environment
@@ -383,3 +384,28 @@ def test_a_reader_that_leaves_ends_it(
         consumer.settle([reply_with(first, whisper(job_of(first), given(consumer, first)))])
         assert (process.stderr.read(), process.wait(RUN_S)) == ("", 1)
     assert_cancelled(client, "whisper", [job_id for job_id in ids if job_id != job_of(first).id])
+
+
+def test_all_of_it_with_a_real_worker(start_worker: StartWorker, redis_settings: RedisSettings, tmp_path: Path) -> None:
+    """A worker on stand-ins takes what the commands send: tones become subtitles, squares become boxes."""
+    start_worker("whisper", "siglip", "yunet", env={"PENSTOCK_STANDINS": "all", "PENSTOCK_CACHE_DIR": str(tmp_path)})
+    talk, squares, faces = tmp_path / "talk.wav", tmp_path / "squares.png", tmp_path / "faces.png"
+    talk.write_bytes(samples.recording())
+    Image.fromarray(samples.picture()).save(squares)
+
+    ended = penstock("transcribe", "--format", "srt", str(talk), settings=redis_settings)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout == "1\n00:00:00,000 --> 00:00:05,000\nthree one four one five\n"
+
+    ended = penstock("detect-faces", "--draw", str(faces), str(squares), settings=redis_settings)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert [line.partition(", score")[0] for line in sorted(ended.stdout.splitlines())] == [
+        f"{squares}: 40 x 40 at 80, 80",
+        f"{squares}: 80 x 80 at 320, 160",
+    ]
+    with Image.open(faces) as drawn:
+        assert drawn.size == (samples.WIDTH, samples.HEIGHT)
+
+    ended = penstock("embed-image", "--json", str(squares), settings=redis_settings)
+    assert np.linalg.norm(lines(ended.stdout)[0]["vector"]) == pytest.approx(1)
+    assert " MB of weights" in penstock("status", settings=redis_settings).stdout
