@@ -69,6 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _runtime(settings: WorkerSettings) -> Runtime:
     # before any library reads them
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # PyTorch keeps what it has prepared for a shape, of the last 1,024 shapes: texts have a shape for every length
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
     if settings.torch_threads:
         os.environ["OMP_NUM_THREADS"] = str(settings.torch_threads)
     return Runtime(

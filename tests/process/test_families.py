@@ -112,7 +112,10 @@ def spoken(count: int, seed: int) -> list[str]:
 
 def test_a_worker_told_nothing_serves_the_four_families(client: Client, settings: RedisSettings) -> None:
     """Each is announced with its ops, its bytes, what is free, and that it is a stand-in."""
-    told = {name: client.ask(model_state(settings.prefix, name)).workers for name in FAMILIES}
+    told = {
+        name: eventually(lambda name=name: client.ask(model_state(settings.prefix, name)).workers)  # type: ignore[misc]
+        for name in FAMILIES
+    }
 
     abouts = {name: next(iter(workers.values())) for name, workers in told.items()}
     assert {name: about["ops"] for name, about in abouts.items()} == {
