@@ -89,9 +89,10 @@ class Whisper(Model):
         return resident_bytes() if self._device.type == "cpu" else -free_bytes(self._device)
 
     def warm_up(self) -> None:
-        """Hear a second of silence."""
+        """Hear a second of silence, and look for speech in it."""
         silence = audio.Recording(np.zeros(audio.RATE, np.int16))
-        self.infer(self._units(silence, Asked()))
+        for asked in (Asked(), Asked(vad=True)):
+            self.infer(self._units(silence, asked))
 
     def prepare(self, op: str, given: Any, options: Mapping[str, Any]) -> list[Unit]:
         """Return the windows of a recording, each of cost 1; only those asked for alike share a pass."""
