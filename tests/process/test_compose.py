@@ -112,7 +112,7 @@ def test_weights_that_are_missing_are_named(stack: Stack) -> None:
     assert "penstock models pull" in worker.log
 
 
-def test_what_is_fetched_is_served(stack: Stack, tmp_path: Path) -> None:
+def test_what_is_fetched_is_served(stack: Stack, place: Place, tmp_path: Path) -> None:
     """`docker compose run --rm models pull whisper` fills the volume from which a worker, offline, then serves."""
     weights = tmp_path / "weights"
     weights.mkdir()
@@ -122,6 +122,7 @@ def test_what_is_fetched_is_served(stack: Stack, tmp_path: Path) -> None:
     with Hub({"acme/whisper": files}) as hub:
         ended = models.run(*models.service.line, "whisper", more={"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1"})
     assert ended.returncode == 0, ended.stderr
+    assert sorted(files) == sorted(file.name for file in (place.volume / "whisper").iterdir())
 
     stack.queue()
     worker = stack.container("worker", PENSTOCK_MODELS="whisper", ASR_MODEL="acme/whisper").start().healthy()
