@@ -58,7 +58,9 @@ def parser() -> argparse.ArgumentParser:
     listing = commands.add_parser("list", help="show which weights would be loaded, and whether they are here")
     listing.add_argument("--json", action="store_true", dest="as_json", help="print JSON")
     pulling = commands.add_parser("pull", help="fetch weights from the hub; what is here is not fetched again")
-    pulling.add_argument("names", nargs="*", metavar="NAME", help="families, or family=source; all unless named")
+    pulling.add_argument(
+        "names", nargs="*", metavar="NAME", help="families, or family=source; unless named, those a worker serves"
+    )
     for command in (listing, pulling):
         command.add_argument("--models-dir", help="where weights lie, else the hub's cache; MODELS_DIR")
     return line
@@ -70,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         # stand-ins would hide which weights the variables name
         settings = WorkerSettings.from_env(models_dir=given.models_dir, standins="no")
-        sources = _sources(settings, getattr(given, "names", ()))
+        sources = _sources(settings, _served(settings, given.names) if given.command == "pull" else ())
     except SettingError as error:
         _complain(str(error))
         return WRONG_SETTING
@@ -82,6 +84,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # all are tried, so that one that fails holds up no other
     pulled = [pull(model, source, settings.models_dir) for model, source in sources.items()]
     return 0 if all(pulled) else FAILED
+
+
+def _served(settings: WorkerSettings, names: Sequence[str]) -> Sequence[str]:
+    """Return the names given, or the families a worker of these settings serves: nobody waits for what is not used."""
+    return names or [family for family in PUBLISHED if family in {_split(name)[0] for name in settings.serving}]
 
 
 def _sources(settings: WorkerSettings, names: Sequence[str]) -> dict[str, str]:

@@ -1,12 +1,15 @@
 """The small port: `/livez`, `/readyz` and `/metrics`. Reads the worker's state; changes nothing."""
 
 import json
+import socket
 import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Protocol
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 (compared with, not bound to)
 
 
 class Watched(Protocol):
@@ -32,9 +35,9 @@ class HealthPort:
 
     @property
     def address(self) -> str:
-        """Host and port as they turned out."""
+        """Host and port as they turned out; of a port on all addresses, this machine's name."""
         host, port = self._server.server_address[:2]
-        return f"{host!s}:{port}"
+        return f"{socket.gethostname() if host in EVERYWHERE else host!s}:{port}"
 
     def start(self) -> None:
         """Begin to serve."""

@@ -355,6 +355,17 @@ def test_offline_nothing_is_fetched(machine: Machine, hub: Hub) -> None:
     assert hub.requests == []
 
 
+def test_what_nobody_serves_is_not_fetched(machine: Machine, hub: Hub) -> None:
+    """Without names the families a worker serves are fetched, less those switched off; all of them are listed."""
+    off = {"LOAD_BGE_M3": "false", "FEATURE_FACE": "false", "HF_HUB_OFFLINE": "1"}
+    status, out, _ = machine.run("pull", more=off)
+
+    assert status == 1
+    assert [line.partition(":")[0] for line in out.splitlines()] == ["whisper", "siglip"]
+    assert list(machine.listed(more=off)) == ["whisper", "siglip", "bge-m3", "yunet"]
+    assert hub.requests == []
+
+
 def test_a_hub_that_cannot_be_reached_is_told(tmp_path: Path) -> None:
     """No hub is exit status 1 and one line, no traceback."""
     status, _, err = Machine(tmp_path, NO_HUB).run("pull", "whisper=small")
