@@ -4,15 +4,15 @@ Needs Pillow. Bytes from outside never raise anything but `InvalidInput` here; n
 """
 
 import io
-from collections.abc import Callable
+import re
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import (  # noqa: F401 (a plugin makes its format known by being imported)
     BmpImagePlugin,
+    ExifTags,
     GifImagePlugin,
     Image,
-    ImageOps,
     JpegImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
@@ -27,7 +27,28 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MOST_SIDE = 65_500
 """The longest side, in pixels: what JPEG can hold."""
 
+MOST_SCANS = 100
+"""Scans of a JPEG: a progressive one has about ten, each is a pass over all pixels, and an empty one has few bytes."""
+
 WHITE = (255, 255, 255, 255)
+
+_MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd8]", re.DOTALL)
+
+_SCAN, _END = 0xDA, 0xD9
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns a picture upright, by its EXIF orientation."""
+
+# Pillow would do so with the first picture; a worker that decodes opens no file
+Image.preinit()
 
 
 def read(data: bytes, *, most_pixels: int) -> Image.Image:
@@ -38,9 +59,11 @@ def read(data: bytes, *, most_pixels: int) -> Image.Image:
     """
     picture = _header(data)
     check_size(picture.size, most_pixels=most_pixels)
+    _check_kind(picture, data)
     try:
-        picture.load()
         return rgb(picture)
+    except InvalidInput:
+        raise
     except Exception as error:
         # Pillow's decoders raise whatever the damage leads them to
         raise InvalidInput(f"the {picture.format} picture is damaged: {_reason(error)}") from error
@@ -61,12 +84,36 @@ def _header(data: bytes) -> Image.Image:
         raise InvalidInput(f"not a picture of a known format ({', '.join(FORMATS)})") from error
 
 
+def _check_kind(picture: Image.Image, data: bytes) -> None:
+    """Raise `InvalidInput` on what Pillow would decode wrongly, or far too long."""
+    if picture.format in {"JPEG", "MPO"} and _scans(data) > MOST_SCANS:
+        raise InvalidInput(f"the JPEG picture has more than {MOST_SCANS} scans")
+    if isinstance(picture, TiffImagePlugin.TiffImageFile) and picture.mode.startswith("I;16"):
+        bits, black = picture.tag_v2.get(258), picture.tag_v2.get(262)
+        if bits != (16,) or black != 1:
+            raise InvalidInput(f"grey of {bits} bits, photometric interpretation {black}, has no known range")
+
+
+def _scans(jpeg: bytes) -> int:
+    """Return how many scans the first picture has; no more than one over the limit are counted (ITU T.81, B.1)."""
+    count, place = 0, 2
+    while count <= MOST_SCANS and (marker := _MARKER.search(jpeg, place)):
+        kind = jpeg[marker.end() - 1]
+        if kind == _END:
+            break
+        count += kind == _SCAN
+        place = marker.end() + int.from_bytes(jpeg[marker.end() : marker.end() + 2])
+    return count
+
+
 def check_size(size: tuple[int, int], *, most_pixels: int) -> None:
     """Raise `InvalidInput` if a picture of this width and height is not to be decoded."""
     width, height = size
     if min(size) < 1:
         raise InvalidInput(f"the picture has {width} x {height} pixels")
-    if max(size) > MOST_SIDE or width * height > most_pixels:
+    if max(size) > MOST_SIDE:
+        raise InvalidInput(f"the picture has {width} x {height} pixels, over the limit of {MOST_SIDE} a side")
+    if width * height > most_pixels:
         raise InvalidInput(f"the picture has {width} x {height} pixels, over the limit of {most_pixels}")
 
 
@@ -76,31 +123,37 @@ def _reason(error: Exception) -> str:
 
 def rgb(picture: Image.Image) -> Image.Image:
     """Return an opened picture upright and as RGB; raise `InvalidInput` on a kind of pixel that has no colours."""
-    upright = ImageOps.exif_transpose(picture)
-    if upright.mode == "RGB":
-        return upright if upright is not picture else picture.copy()
-    if upright.mode in _SCALED:
-        return Image.fromarray(_SCALED[upright.mode](np.asarray(upright))).convert("RGB")
-    if upright.has_transparency_data:
-        full = upright.convert("RGBA")
+    picture.load()
+    turn = _turn(picture)
+    return _coloured(picture if turn is None else picture.transpose(turn))
+
+
+def _turn(picture: Image.Image) -> Image.Transpose | None:
+    try:
+        return _UPRIGHT.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # noqa: BLE001 (metadata are damaged more often than pixels are, and in as many ways)
+        return None
+
+
+def _coloured(picture: Image.Image) -> Image.Image:
+    if picture.mode in _WIDE:
+        return Image.fromarray(_upper_byte(np.asarray(picture))).convert("RGB")
+    if picture.has_transparency_data:
+        full = picture.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", full.size, WHITE), full).convert("RGB")
-    if upright.mode in {"1", "L", "P", "CMYK", "YCbCr", "LAB", "HSV", "RGBX"}:
-        return upright.convert("RGB")
-    raise InvalidInput(f"pixels of the kind {upright.mode} have no known range")
+    if picture.mode in _PLAIN:
+        return picture.convert("RGB")
+    raise InvalidInput(f"pixels of the kind {picture.mode} have no known range")
+
+
+_WIDE = frozenset({"I;16", "I;16B", "I;16L", "I;16N"})
+
+_PLAIN = frozenset({"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"})
 
 
 def _upper_byte(pixels: np.ndarray) -> np.ndarray:
     """Return the upper 8 of 16 bits: converting would clip them."""
-    return (pixels.astype(np.int64).clip(0, 0xFFFF) >> 8).astype(np.uint8)
-
-
-_SCALED: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "I;16": _upper_byte,
-    "I;16B": _upper_byte,
-    "I;16L": _upper_byte,
-    "I;16N": _upper_byte,
-    "I": _upper_byte,
-}
+    return (pixels >> 8).astype(np.uint8)
 
 
 def of_pixels(pixels: NDArray[np.uint8]) -> Image.Image:

@@ -9,10 +9,14 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from inference_worker.media import boxes
 from rpc.errors import InvalidInput
 
 RATE = 16_000
 """Samples a second of what `decode` returns: what Whisper hears."""
+
+SAMPLE = 2
+"""Bytes of a sample."""
 
 FORMATS = "wav,w64,aiff,caf,flac,mp3,ogg,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,aac,amr,asf"
 """The containers that are opened. Playlists, session descriptions and the like are none of them: those make FFmpeg
@@ -24,6 +28,19 @@ after half an hour of sound is a bomb of packed silence."""
 
 MOST_BROKEN = 1000
 """After so many broken packets in a row a recording is given up."""
+
+RATES = range(2000, 768_001)
+"""Samples a second that a recording may have: far less would become thousands of samples each, far more takes filters
+larger than any memory."""
+
+LONGEST_FRAME_S = 60.0
+"""More is no frame: it would be resampled at one go, however long the recording may be."""
+
+MOST_KINDS = 100
+"""How often the rate or the channels may change, as they do where advertisements have been put in."""
+
+TAGS = (b"Xing", b"Info", b"VBRI")
+"""In the first frame of an MP3 that knows its length. Otherwise FFmpeg guesses it from the first frames' bit rate."""
 
 # its complaints about damaged files are told to the caller, not to the worker's log
 av.logging.set_level(None)
@@ -58,30 +75,44 @@ def decode(given: Any, *, longest_s: float) -> Recording:
         raise InvalidInput(f"the input is of type {type(given).__name__}, not the bytes of a recording")
     if not given:
         raise InvalidInput("the recording is empty")
+    boxes.check(given)
     try:
         with av.open(io.BytesIO(given), metadata_errors="ignore", options={"format_whitelist": FORMATS}) as container:
-            return _decoded(container, longest_s)
+            return _decoded(container, _declared_s(container, given), longest_s)
     except InvalidInput:
         raise
     except Exception as error:
-        raise InvalidInput(f"not a recording of a known format: {type(error).__name__}") from error
+        raise InvalidInput(f"not a recording of a known format, or damaged: {type(error).__name__}") from error
 
 
-def _decoded(container: Any, longest_s: float) -> Recording:
+def _declared_s(container: Any, data: bytes) -> float | None:
+    """Return how long a recording says it is; None where FFmpeg guesses, which is often wrong by a factor of ten."""
+    guessed = container.format.name == "aac" or (container.format.name == "mp3" and not _has_length(data))
+    return container.duration / av.time_base if container.duration and not guessed else None
+
+
+def _has_length(mp3: bytes) -> bool:
+    start = 0
+    if mp3.startswith(b"ID3"):
+        # ID3v2, 3.1: a size of four times seven bits, without the ten bytes it stands in
+        start = 10 + sum(byte << shift for byte, shift in zip(mp3[6:10], (21, 14, 7, 0), strict=False))
+    return any(mp3.find(tag, start, start + 2048) >= 0 for tag in TAGS)
+
+
+def _decoded(container: Any, declared_s: float | None, longest_s: float) -> Recording:
     if not container.streams.audio:
         raise InvalidInput(f"the {container.format.name} file has no audio track")
-    declared_s = container.duration / av.time_base if container.duration else None
     if declared_s is not None and declared_s > longest_s:
         raise _too_long(declared_s, longest_s)
     track = _Track(container)
-    parts, count = [], 0
+    # grows in place, where joining parts would take twice the memory
+    heard = bytearray()
     for part in track.parts():
-        parts.append(part)
-        count += len(part)
-        _check(count / RATE, track.read_bytes, longest_s)
-    if not count:
+        heard += part.tobytes()
+        _check(len(heard) / SAMPLE / RATE, track.read_bytes, longest_s)
+    if not heard:
         raise InvalidInput("the recording has no samples")
-    return Recording(np.concatenate(parts), declared_s)
+    return Recording(np.frombuffer(heard, np.int16), declared_s)
 
 
 def _check(seconds: float, read_bytes: int, longest_s: float) -> None:
@@ -109,12 +140,21 @@ class _Track:
 
     def parts(self) -> Iterator[NDArray[np.int16]]:
         """Yield samples as they are decoded, resampled."""
-        resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
+        kinds, kind = 0, None
+        resampler: Any = None
         for frame in self._frames():
+            _check_frame(frame)
+            if (frame.format.name, frame.layout.name, frame.sample_rate) != kind:
+                yield from _rest(resampler)
+                kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+                resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
+                kinds += 1
+                if kinds > MOST_KINDS:
+                    raise InvalidInput(f"the recording changes its rate or channels more than {MOST_KINDS} times")
             # gaps in the timestamps would be filled or cut
             frame.pts = None
             yield from map(_samples, resampler.resample(frame))
-        yield from map(_samples, resampler.resample(None))
+        yield from _rest(resampler)
 
     def _frames(self) -> Iterator[Any]:
         """Yield the frames, without those whose packets are broken."""
@@ -124,10 +164,26 @@ class _Track:
             try:
                 yield from packet.decode()
                 broken = 0
-            except av.error.InvalidDataError:
+            except av.error.MemoryError:
+                raise
+            except av.error.FFmpegError:
+                # invalid data mostly; the decoder of AAC has other words for it
                 broken += 1
                 if broken == MOST_BROKEN:
                     return
+
+
+def _check_frame(frame: Any) -> None:
+    if frame.sample_rate not in RATES:
+        raise InvalidInput(f"the recording has {frame.sample_rate} samples a second")
+    seconds = frame.samples / frame.sample_rate
+    if seconds > LONGEST_FRAME_S:
+        raise InvalidInput(f"the recording has {seconds:.0f} s in one piece")
+
+
+def _rest(resampler: Any) -> Iterator[NDArray[np.int16]]:
+    if resampler is not None:
+        yield from map(_samples, resampler.resample(None))
 
 
 def _samples(frame: Any) -> NDArray[np.int16]:
