@@ -91,7 +91,7 @@ def _check_kind(picture: Image.Image, data: bytes) -> None:
     if isinstance(picture, TiffImagePlugin.TiffImageFile) and picture.mode.startswith("I;16"):
         bits, black = picture.tag_v2.get(258), picture.tag_v2.get(262)
         if bits != (16,) or black != 1:
-            raise InvalidInput(f"grey of {bits} bits, photometric interpretation {black}, has no known range")
+            raise InvalidInput(f"the TIFF picture has grey of {bits} bits, PhotometricInterpretation {black}")
 
 
 def _scans(jpeg: bytes) -> int:
@@ -143,7 +143,7 @@ def _coloured(picture: Image.Image) -> Image.Image:
         return Image.alpha_composite(Image.new("RGBA", full.size, WHITE), full).convert("RGB")
     if picture.mode in _PLAIN:
         return picture.convert("RGB")
-    raise InvalidInput(f"pixels of the kind {picture.mode} have no known range")
+    raise InvalidInput(f"the picture has pixels of the kind {picture.mode}, which have no known range")
 
 
 _WIDE = frozenset({"I;16", "I;16B", "I;16L", "I;16N"})

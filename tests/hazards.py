@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from inference_worker.standins.whisper import tone_speech, wav
+from tests import crafted
 
 Builder = Callable[[], bytes]
 
@@ -92,6 +93,12 @@ PICTURES_REFUSED: Mapping[str, Builder] = {
     "postscript": lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n",
     "pdf": lambda: b"%PDF-1.4\n1 0 obj\n<<>>\nendobj\n",
     "a recording": lambda: wav(tone_speech(["one"])),
+    "jpeg of ten thousand scans": lambda: crafted.progressive(7000, 10_000),
+    "tiff of 12 bits": lambda: crafted.tiff(bits=12, photometric=1, pixels=bytes(96)),
+    "tiff of 16 bits, black on white": lambda: crafted.tiff(bits=16, photometric=0, pixels=bytes(128)),
+    "tiff of 32 bits": lambda: encoded(Image.fromarray(np.full((20, 30), 2**30, np.int32)), "TIFF"),
+    "tiff of floats": lambda: encoded(Image.fromarray(np.full((20, 30), 0.5, np.float32)), "TIFF"),
+    "longer than any": lambda: of_colour("1", 1, "PNG", size=(65_501, 1)),
 }
 
 
@@ -179,6 +186,15 @@ RECORDINGS_REFUSED: Mapping[str, Builder] = {
     "video without sound": video_without_sound,
     "a jpeg": jpeg,
     "a png": lambda: encoded(Image.fromarray(photo()), "PNG"),
+    "mp4 of many samples": lambda: crafted.mp4(samples=80_000_000),
+    "mp4 of a fragment of many samples": lambda: crafted.mp4(samples=0, fragment=80_000_000),
+    "mp4 of many edits": lambda: crafted.mp4(samples=10_000, edits=20_000),
+    "mp4 of many chunks": lambda: crafted.mp4(samples=10_000_000, chunks=10_000, pcm=True),
+    "mp4 of a compressed header": lambda: crafted.box(b"moov", crafted.box(b"cmov", crafted.box(b"cmvd", bytes(99)))),
+    "mp4 of many boxes": lambda: crafted.box(b"free") * 1_000_000,
+    "a sample a second": lambda: crafted.matroska(1.0, b"\x80" * 14_000),
+    "all at once": lambda: crafted.matroska(8000.0, b"\x80" * 5_000_000),
+    "a thousand million samples a second": lambda: crafted.matroska(1e9, b"\x80" * 10_000),
 }
 
 RECORDINGS_GOOD: Mapping[str, Builder] = {
@@ -222,9 +238,9 @@ def animated(form: str) -> bytes:
     return encoded(first, form, save_all=True, append_images=[second], duration=100)
 
 
-def of_colour(mode: str, colour: object, form: str, **options: object) -> bytes:
+def of_colour(mode: str, colour: object, form: str, size: tuple[int, int] = (30, 20), **options: object) -> bytes:
     """Return a picture of one colour in some kind of pixels."""
-    return encoded(Image.new(mode, (30, 20), colour), form, **options)  # type: ignore[arg-type]
+    return encoded(Image.new(mode, size, colour), form, **options)  # type: ignore[arg-type]
 
 
 def with_text() -> bytes:
@@ -247,6 +263,13 @@ PICTURES_GOOD: Mapping[str, tuple[Builder, tuple[int, int], Colour, int]] = {
         (10, 200, 30),
         2,
     ),
+    "colour that is not seen": (
+        lambda: of_colour("RGB", (255, 0, 0), "PNG", transparency=(255, 0, 0)),
+        (30, 20),
+        (255, 255, 255),
+        0,
+    ),
+    "progressive": (lambda: crafted.progressive(64, 20), (64, 64), (128, 128, 128), 0),
     "alpha": (see_through, (30, 20), (0, 255, 0), 0),
     "animated gif": (lambda: animated("GIF"), (30, 20), (0, 0, 255), 2),
     "animated webp": (lambda: animated("WEBP"), (30, 20), (0, 0, 255), 4),

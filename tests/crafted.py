@@ -1,0 +1,101 @@
+"""Files written number by number, because no program would write such numbers."""
+
+import struct
+
+
+def box(kind: bytes, *parts: bytes) -> bytes:
+    """Return a box of an MP4 (ISO/IEC 14496-12)."""
+    content = b"".join(parts)
+    return struct.pack(">I", 8 + len(content)) + kind + content
+
+
+def _numbers(*numbers: int) -> bytes:
+    return struct.pack(f">{len(numbers)}I", *numbers)
+
+
+def _sound(codec: bytes) -> bytes:
+    """Return the description of mono samples of 16 bits, 16,000 a second."""
+    decoder = bytes.fromhex("0319000000040f4015000000000000000000000005021408060102")
+    head = bytes(6) + struct.pack(">H", 1) + bytes(8) + struct.pack(">HHHHI", 1, 16, 0, 0, 16_000 << 16)
+    return box(codec, head, box(b"esds", bytes(4), decoder) if codec == b"mp4a" else b"")
+
+
+def mp4(*, samples: int, edits: int = 0, chunks: int = 1, pcm: bool = False, fragment: int | None = None) -> bytes:
+    """Return an MP4 of a kilobyte of sound whose tables say how much there is.
+
+    Args:
+        samples: in the table of sizes, each of them in each chunk.
+        edits: how often all of it is shown.
+        chunks: how many there are, all in the same place.
+        pcm: of PCM instead of AAC.
+        fragment: samples in a fragment, if there is one.
+    """
+    tables = box(
+        b"stbl",
+        box(b"stsd", _numbers(0, 1), _sound(b"sowt" if pcm else b"mp4a")),
+        box(b"stts", _numbers(0, 1, samples, 1 if pcm else 1024)),
+        box(b"stsc", _numbers(0, 1, 1, samples, 1)),
+        box(b"stsz", _numbers(0, 2 if pcm else 1, samples)),
+        box(b"stco", _numbers(0, chunks), _numbers(32) * chunks),
+    )
+    place = box(b"dinf", box(b"dref", _numbers(0, 1), box(b"url ", _numbers(1))))
+    media = box(
+        b"mdia",
+        box(b"mdhd", _numbers(0, 0, 0, 16_000, 16_000, 0)),
+        box(b"hdlr", bytes(8), b"soun", bytes(14)),
+        box(b"minf", box(b"smhd", bytes(8)), place, tables),
+    )
+    shown = box(b"edts", box(b"elst", _numbers(0, edits), _numbers(1000, 0, 1 << 16) * edits)) if edits else b""
+    track = box(b"trak", box(b"tkhd", _numbers(7, 0, 0, 1, 0, 1000), bytes(68)), shown, media)
+    more = box(b"mvex", box(b"trex", _numbers(0, 1, 1, 1024, 1, 0)))
+    head = box(b"moov", box(b"mvhd", _numbers(0, 0, 0, 1000, 1000), bytes(80)), track, more)
+    whole = box(b"ftyp", b"isom", bytes(4), b"isom") + box(b"mdat", bytes(1000)) + head
+    if fragment is None:
+        return whole
+    run = box(b"traf", box(b"tfhd", _numbers(0x38, 1, 1024, 1, 0)), box(b"trun", _numbers(0, fragment)))
+    return whole + box(b"moof", box(b"mfhd", _numbers(0, 1)), run) + box(b"mdat", bytes(1000))
+
+
+def _element(identity: str, content: bytes) -> bytes:
+    """Return an element of a Matroska file (RFC 8794, with a size of eight bytes)."""
+    return bytes.fromhex(identity) + (0x01 << 56 | len(content)).to_bytes(8, "big") + content
+
+
+def matroska(rate: float, content: bytes) -> bytes:
+    """Return a Matroska file that says it lasts a second: one block of 8-bit PCM, so many samples a second."""
+    head = _element("1A45DFA3", _element("4282", b"matroska") + _element("4287", b"\x04") + _element("4285", b"\x02"))
+    told = _element("2AD7B1", (1_000_000).to_bytes(4, "big")) + _element("4489", struct.pack(">d", 1000.0))
+    sound = _element("B5", struct.pack(">d", rate)) + _element("9F", b"\x01") + _element("6264", b"\x08")
+    number = _element("D7", b"\x01") + _element("73C5", b"\x01")
+    kind = number + _element("83", b"\x02") + _element("86", b"A_PCM/INT/LIT")
+    track = _element("1654AE6B", _element("AE", kind + _element("E1", sound)))
+    block = _element("1F43B675", _element("E7", b"\x00") + _element("A3", b"\x81\x00\x00\x80" + content))
+    return head + _element("18538067", _element("1549A966", told) + track + block)
+
+
+def _segment(marker: int, content: bytes) -> bytes:
+    return bytes([0xFF, marker]) + struct.pack(">H", 2 + len(content)) + content
+
+
+def progressive(side: int, scans: int) -> bytes:
+    """Return a grey JPEG of which every scan after the first says of all blocks that nothing is added (ITU T.81, G)."""
+    blocks = (-(-side // 8)) ** 2
+    longest_run = 2**15 - 1
+    head = _segment(0xDB, b"\0" + b"\1" * 64) + _segment(0xC2, struct.pack(">BHHB", 8, side, side, 1) + b"\x01\x11\x00")
+    # one code each, of one bit: no difference, and a run of blocks without any more
+    codes = _segment(0xC4, b"\x00\x01" + bytes(15) + b"\x00") + _segment(0xC4, b"\x10\x01" + bytes(15) + b"\xe0")
+    first = _segment(0xDA, bytes([1, 1, 0, 0, 0, 0])) + bytes(-(-blocks // 8))
+    bits = ("0" + "1" * 14) * -(-blocks // longest_run)
+    bits += "1" * (-len(bits) % 8)
+    nothing = int(bits, 2).to_bytes(len(bits) // 8, "big").replace(b"\xff", b"\xff\0")
+    empty = _segment(0xDA, bytes([1, 1, 0, 1, 63, 0])) + nothing
+    return b"\xff\xd8" + head + codes + first + empty * scans + b"\xff\xd9"
+
+
+def tiff(*, bits: int, photometric: int, pixels: bytes) -> bytes:
+    """Return a grey TIFF of 8 x 8 pixels."""
+    kind = [(256, 8), (257, 8), (258, bits), (259, 1), (262, photometric)]
+    tags = [*kind, (273, 8), (277, 1), (278, 8), (279, len(pixels))]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    head = struct.pack("<2sHI", b"II", 42, 8 + len(pixels))
+    return head + pixels + struct.pack("<H", len(tags)) + entries + struct.pack("<I", 0)
