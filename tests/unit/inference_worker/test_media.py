@@ -43,7 +43,8 @@ def watched() -> Iterator[Watch]:
     resident = resident_bytes()
 
     def look() -> None:
-        while not stop.is_set():
+        # a short pause, or the looking would take half the time of what is looked at
+        while not stop.wait(0.001):
             for path in Path("/proc/self/fd").iterdir():
                 target = _target(path)
                 if target != before.get(path.name) and "/proc/" not in target:
