@@ -56,6 +56,18 @@ def mp4(*, samples: int, edits: int = 0, chunks: int = 1, pcm: bool = False, fra
     return whole + box(b"moof", box(b"mfhd", _numbers(0, 1)), run) + box(b"mdat", bytes(1000))
 
 
+def edited(film: bytes, edits: int) -> bytes:
+    """Return an MP4 whose header is at its end, with edits of which each shows its first 20 seconds."""
+    place = film.index(b"edts") - 4
+    size = int.from_bytes(film[place : place + 4])
+    shown = box(b"edts", box(b"elst", _numbers(0, edits), _numbers(20_000, 0, 1 << 16) * edits))
+    longer = bytearray(film[:place] + shown + film[place + size :])
+    for kind in (b"moov", b"trak"):
+        start = longer.index(kind) - 4
+        struct.pack_into(">I", longer, start, int.from_bytes(longer[start : start + 4]) + len(shown) - size)
+    return bytes(longer)
+
+
 def _element(identity: str, content: bytes) -> bytes:
     """Return an element of a Matroska file (RFC 8794, with a size of eight bytes)."""
     return bytes.fromhex(identity) + (0x01 << 56 | len(content)).to_bytes(8, "big") + content
