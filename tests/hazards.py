@@ -139,7 +139,7 @@ def video_without_sound() -> bytes:
 
 @cache
 def long_silence() -> bytes:
-    """Return six hours of silence as FLAC, less than a megabyte."""
+    """Return six hours of silence as FLAC, four megabytes instead of the 350 of its samples."""
     quarter = np.zeros((1, 8000 * 900), np.int16)
     out = io.BytesIO()
     with av.open(out, "w", format="flac") as container:
