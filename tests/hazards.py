@@ -137,6 +137,24 @@ def video_without_sound() -> bytes:
     return out.getvalue()
 
 
+def film_with_pcm(seconds: int) -> bytes:
+    """Return a QuickTime film as a camera makes it: pictures, and sound at 48 kHz as it is."""
+    out = io.BytesIO()
+    with av.open(out, "w", format="mov") as container:
+        pictures: Any = container.add_stream("mpeg4", rate=1)
+        pictures.width, pictures.height, pictures.pix_fmt = 64, 64, "yuv420p"
+        sound: Any = container.add_stream("pcm_s16le", rate=48_000, layout="mono")
+        black, second = np.zeros((64, 64, 3), np.uint8), np.ones((1, 48_000), np.int16)
+        for number in range(seconds):
+            container.mux(pictures.encode(av.VideoFrame.from_ndarray(black, format="rgb24")))
+            frame = av.AudioFrame.from_ndarray(second, format="s16", layout="mono")
+            frame.sample_rate, frame.pts = 48_000, number * 48_000
+            container.mux(sound.encode(frame))
+        container.mux(pictures.encode(None))
+        container.mux(sound.encode(None))
+    return out.getvalue()
+
+
 @cache
 def long_silence() -> bytes:
     """Return six hours of silence as FLAC, four megabytes instead of the 350 of its samples."""

@@ -39,7 +39,7 @@ Box = tuple[bytes, int, int]
 """Its kind, and where its content starts and ends."""
 
 Tables = dict[bytes, list[memoryview]]
-"""The contents of all tables of a kind."""
+"""The contents of all tables of a kind, of one track."""
 
 
 def check(data: bytes) -> None:
@@ -47,21 +47,30 @@ def check(data: bytes) -> None:
     size, kind = struct.unpack_from(">I4s", data) if len(data) > 8 else (0, b"")  # noqa: PLR2004 (the head of a box)
     if size > len(data) and kind not in OUTERMOST:
         return
-    tables: Tables = defaultdict(list)
+    tracks = _tracks(data)
+    if sum(len(table) for tables in tracks for table in tables[b"stsc"]) > len(data):
+        raise InvalidInput("the recording has tables inside of each other")
+    edits = max([1, *(count for tables in tracks for count in _counts(tables[b"elst"], at=1))])
+    samples = sum(_by_sample(tables) + _by_chunk(tables) for tables in tracks)
+    if samples * edits > MOST_SAMPLES:
+        raise InvalidInput(f"the recording has {samples} samples in its tables, shown {edits} times")
+
+
+def _tracks(data: bytes) -> list[Tables]:
+    """Return the tables of each track; those in front of the first one by themselves."""
+    # FFmpeg counts what it finds for the track it has found last
+    tracks: list[Tables] = [defaultdict(list)]
     for number, (kind, start, end) in enumerate(_boxes(data, 0, len(data))):
         if number == MOST_BOXES:
             raise InvalidInput(f"the recording is made of more than {MOST_BOXES} boxes")
         if kind in TABLES:
-            tables[kind].append(memoryview(data)[start:end])
+            tracks[-1][kind].append(memoryview(data)[start:end])
+        elif kind == b"trak":
+            tracks.append(defaultdict(list))
         elif kind == b"cmov":
             # what is packed cannot be counted, and nothing has packed it since QuickTime did
             raise InvalidInput("the recording has a compressed header")
-    if sum(len(table) for table in tables[b"stsc"]) > len(data):
-        raise InvalidInput("the recording has tables inside of each other")
-    edits = max([1, *_counts(tables[b"elst"], at=1)])
-    samples = _by_sample(tables) + _by_chunk(tables)
-    if samples * edits > MOST_SAMPLES:
-        raise InvalidInput(f"the recording has {samples} samples in its tables, shown {edits} times")
+    return tracks
 
 
 def _boxes(data: bytes, place: int, end: int, depth: int = 0) -> Iterator[Box]:

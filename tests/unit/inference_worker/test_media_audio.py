@@ -189,3 +189,10 @@ def test_longer_files_are_longer() -> None:
     assert [after - before for before, after in pairwise(lengths)] == pytest.approx([1.0, 1.0], abs=0.01)
     with pytest.raises(InvalidInput, match="over the limit of 2 s"):
         decode(wav(tone_speech(["one"] * 3)), longest_s=2.0)
+
+
+def test_sound_of_pcm_beside_pictures_is_no_bomb() -> None:
+    """A camera's film: what its pictures are counted by says nothing of its sound."""
+    film = hazards.film_with_pcm(seconds=120)
+
+    assert audio.decode(film, longest_s=3600.0).duration_s == pytest.approx(120.0, abs=0.1)
