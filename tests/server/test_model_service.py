@@ -205,9 +205,13 @@ def test_errors_say_whose_fault_they_are(kind: Callable[..., Any], families: Fam
 
 
 @pytest.fixture
-def _blocking_only(redis_settings: RedisSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+def _blocking_only(redis_settings: RedisSettings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("REDIS_URL", redis_settings.url.get_secret_value())
     monkeypatch.setenv("PENSTOCK_PREFIX", redis_settings.prefix)
+    yield
+    # the process would keep them, and look for a server that is gone while other tests run
+    while origin._CLIENTS:
+        origin._CLIENTS.popitem()[1].close()
 
 
 @pytest.mark.usefixtures("_blocking_only")
