@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
 from inference_worker.standins.whisper import WORDS, tone_speech, wav
 from inference_worker.standins.yunet import squares_picture
-
 from producers.embedded import EmbeddedServer
 from producers.signals import ended_in_order
 from producers.tables import print_table
