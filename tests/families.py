@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from inference_worker.media import images
-from inference_worker.models.base import Outcome
-from inference_worker.models.vectors import Embedded, embedding_result, failed_inputs
+from inference_worker.models.base import Outcome, failed_inputs
+from inference_worker.models.vectors import Embedded, embedding_result
 from rpc import pictures
 from rpc.errors import InvalidInput, RpcError
 from rpc.messages import Failure, Job, Reply

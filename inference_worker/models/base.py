@@ -6,9 +6,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from inference_worker.memory import available_bytes
-from rpc.errors import InvalidInput, RpcError
+from rpc.errors import InvalidInput, ModelError, RpcError
 
-__all__ = ["InvalidInput", "Model", "Outcome", "Runtime", "Unit"]
+__all__ = ["DeviceFault", "InvalidInput", "Model", "OutOfMemory", "Outcome", "Runtime", "Unit", "failed_inputs"]
+
+
+class OutOfMemory(ModelError):
+    """A unit did not fit into the device's memory, alone in its pass; its job is tried again after a while."""
+
+    retryable = True
+
+
+class DeviceFault(ModelError):
+    """The device cannot be used by this process any more; the job is tried again by an engine started afresh."""
+
+    retryable = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +128,11 @@ class Model(abc.ABC):
 
     @abc.abstractmethod
     def infer(self, units: Sequence[Unit]) -> Sequence[Any]:
-        """Return one output per unit: same length, same order."""
+        """Return one output per unit: same length, same order.
+
+        What it raises is told to the callers of the units it cannot do; `OutOfMemory` and `DeviceFault`, and what
+        libraries raise in their place, have the job tried again.
+        """
 
     def finish(self, op: str, outcomes: Sequence[Outcome]) -> Mapping[str, Any]:
         """Return the result of a job from what became of its inputs, in their order.
@@ -130,3 +146,12 @@ class Model(abc.ABC):
     def about(self) -> Mapping[str, str]:
         """Return what callers may know: "dimension" of vectors, "bytes" of weights, and the like."""
         return {}
+
+
+def failed_inputs(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """Return `{"index", "code", "message"}` of each input that failed."""
+    return [
+        {"index": index, "code": outcome.code, "message": str(outcome)}
+        for index, outcome in enumerate(outcomes)
+        if isinstance(outcome, RpcError)
+    ]

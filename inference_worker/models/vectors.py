@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from inference_worker.models.base import InvalidInput, Outcome
+from inference_worker.models.base import InvalidInput, Outcome, failed_inputs
 from rpc.errors import RpcError
 
 
@@ -71,12 +71,3 @@ def stacked(rows: Sequence[NDArray[np.float32] | None], dimension: int) -> NDArr
         if vector is not None:
             vectors[row] = vector
     return vectors
-
-
-def failed_inputs(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """Return `{"index", "code", "message"}` of each input that failed."""
-    return [
-        {"index": index, "code": outcome.code, "message": str(outcome)}
-        for index, outcome in enumerate(outcomes)
-        if isinstance(outcome, RpcError)
-    ]

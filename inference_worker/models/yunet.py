@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from inference_worker.media import images
 from inference_worker.memory import resident_bytes
-from inference_worker.models.base import InvalidInput, Model, Outcome, Runtime, Unit
+from inference_worker.models.base import InvalidInput, Model, Outcome, Runtime, Unit, failed_inputs
 from inference_worker.weights import PUBLISHED, locate
 from rpc import pictures
 from rpc.errors import RpcError
@@ -144,12 +144,7 @@ class YuNet(Model):
         """Return `{"images": [{"faces", "width", "height"} or None], "failed"}`."""
         del op
         pictured = [None if isinstance(outcome, RpcError) else outcome[0] for outcome in outcomes]
-        failed = [
-            {"index": index, "code": outcome.code, "message": str(outcome)}
-            for index, outcome in enumerate(outcomes)
-            if isinstance(outcome, RpcError)
-        ]
-        return {"images": pictured, "failed": failed}
+        return {"images": pictured, "failed": failed_inputs(outcomes)}
 
     def about(self) -> Mapping[str, str]:
         """Return the memory the detectors take, and how large a picture it sees."""

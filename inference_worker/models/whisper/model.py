@@ -11,7 +11,7 @@ from faster_whisper import WhisperModel
 
 from inference_worker.media import audio
 from inference_worker.memory import available_bytes, resident_bytes
-from inference_worker.models.base import Model, Outcome, Runtime, Unit
+from inference_worker.models.base import Model, Outcome, Runtime, Unit, failed_inputs
 from inference_worker.models.torch_device import free_bytes, resolve
 from inference_worker.models.whisper import segments, speech, windows, words
 from inference_worker.models.whisper.asked import Asked, Heard, Piece
@@ -135,13 +135,8 @@ class Whisper(Model):
     def finish(self, op: str, outcomes: Sequence[Outcome]) -> Mapping[str, Any]:
         """Return `{"transcripts": [a transcript or None], "failed"}`."""
         del op
-        failed = [
-            {"index": index, "code": outcome.code, "message": str(outcome)}
-            for index, outcome in enumerate(outcomes)
-            if isinstance(outcome, RpcError)
-        ]
         told = [None if isinstance(outcome, RpcError) else _transcript(outcome) for outcome in outcomes]
-        return {"transcripts": told, "failed": failed}
+        return {"transcripts": told, "failed": failed_inputs(outcomes)}
 
     def about(self) -> Mapping[str, str]:
         """Return device, memory of the weights, number of languages, and what is computed in."""
