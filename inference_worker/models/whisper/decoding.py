@@ -20,7 +20,7 @@ from faster_whisper.transcribe import get_suppressed_tokens
 from numpy.typing import NDArray
 
 from inference_worker.media.audio import RATE
-from inference_worker.models.whisper.asked import Asked, Heard, Piece
+from inference_worker.models.whisper.asked import Heard, Piece
 
 FULL_SCALE = 32768.0
 
@@ -111,7 +111,7 @@ class Decoder:
 
     def decode(self, pieces: Sequence[Piece], encoded: ctranslate2.StorageView) -> list[Decoded]:
         """Return what is heard in each window; all of them with the same beam size and kind of timestamps."""
-        found = self._generate(pieces, encoded, self._beam(pieces[0].heard.asked))
+        found = self._generate(pieces, encoded, {"beam_size": pieces[0].heard.asked.beam_size})
         tried = [[each] for each in found]
         for temperature in TEMPERATURES:
             again = [index for index, each in enumerate(found) if each.doubtful]
@@ -124,9 +124,6 @@ class Decoder:
                 tried[index].append(each)
                 found[index] = each
         return [each if not each.doubtful else _best(tried[index]) for index, each in enumerate(found)]
-
-    def _beam(self, asked: Asked) -> Mapping[str, Any]:
-        return {"beam_size": asked.beam_size}
 
     def _generate(
         self,

@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from faster_whisper import WhisperModel
 
 from inference_worker.media.audio import RATE
 from inference_worker.models.base import InvalidInput, Runtime, Unit
 from inference_worker.models.whisper import Whisper
-from inference_worker.models.whisper.decoding import BEST_OF, MOST_COMPRESSION, Decoded
-from inference_worker.models.whisper.files import REPOSITORIES
+from inference_worker.models.whisper.decoding import BEST_OF, MOST_COMPRESSION, TEMPERATURES, Decoded, Decoder
 from inference_worker.standins import whisper as standin
 from inference_worker.standins.whisper import WORDS, tone_speech, wav
+from inference_worker.weights import PUBLISHED
+from tests import hazards
 
 NEAR_S = 0.1
 """How near a word's time is to the second it was said in."""
@@ -182,13 +184,37 @@ def test_a_long_recording_is_not_copied(model: Whisper) -> None:
     assert windows[0].data.samples.dtype == np.int16
 
 
-def test_noise_is_decoded_again_at_higher_temperatures(model: Whisper) -> None:
-    """What repeats itself is tried again, and the likeliest attempt stays: a word said thirty times is thirty words."""
-    transcript = transcribed(model, ["six"] * 30)
+class Generating:
+    """The engine of a Whisper, which notes how it is asked to generate: rows, attempts of each, and temperature."""
 
-    assert transcript["text"].split() == ["six"] * 30
-    assert transcript["segments"][0]["compression_ratio"] > MOST_COMPRESSION
-    assert BEST_OF > 1
+    def __init__(self, engine: Any) -> None:
+        self._engine = engine
+        self.passes: list[tuple[int, int, float]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what else the engine has."""
+        return getattr(self._engine, name)
+
+    def generate(self, encoded: Any, prompts: Sequence[Any], **search: Any) -> Any:
+        """Note the pass and return what comes out of it."""
+        asked = (len(prompts), search.get("num_hypotheses", 1), search.get("sampling_temperature", 0.0))
+        self.passes.append(asked)
+        return self._engine.generate(encoded, prompts, **search)
+
+
+def test_what_repeats_itself_alone_is_decoded_again_at_every_temperature(model: Whisper, directory: Path) -> None:
+    """Its neighbour in the pass is not; and if every attempt repeats itself, a word said thirty times is heard."""
+    engine = WhisperModel(str(directory), device="cpu", compute_type="int8")
+    generating = engine.model = Generating(engine.model)
+    decoder = Decoder(engine, 1)
+    pieces = [unit.data for said in (["one", "two"], ["six"] * 30) for unit in units(model, said, language="en")]
+
+    plain, repeated = decoder.decode(pieces, decoder.encode(pieces))
+
+    assert generating.passes == [(2, 1, 0.0), *((1, BEST_OF, temperature) for temperature in TEMPERATURES)]
+    assert (plain.text.split(), plain.temperature) == (["one", "two"], 0.0)
+    assert repeated.text.split() == ["six"] * 30
+    assert repeated.compression_ratio > MOST_COMPRESSION
 
 
 @pytest.mark.parametrize(
@@ -254,10 +280,16 @@ def test_one_failed_recording_of_several_fails_alone(model: Whisper) -> None:
 
 def test_a_recording_cut_off_says_so(model: Whisper) -> None:
     """What its file promises and it does not hold is told as `truncated`."""
-    (unit,) = units(model, ["one"])
-    unit.data.heard.truncated = True
+    sound = (tone_speech(["one", "two", "six", "two"], rate=44_100) * 32_767).astype(np.int16)
+    whole = hazards.audio("flac", "flac", np.stack([sound, sound], axis=1))
 
-    assert heard(model, model.infer([unit]))["truncated"]
+    transcripts = [
+        heard(model, model.infer(model.prepare("transcribe", data, {}))) for data in (whole, whole[: len(whole) // 2])
+    ]
+
+    assert [transcript["truncated"] for transcript in transcripts] == [False, True]
+    assert transcripts[0]["text"].startswith(transcripts[1]["text"])
+    assert transcripts[1]["text"].startswith(" one")
 
 
 def test_it_tells_what_it_takes(model: Whisper, directory: Path) -> None:
@@ -348,7 +380,7 @@ def test_every_size_of_the_origin_has_its_repository() -> None:
     """What `ASR_MODEL` may have been set to is found on the hub for CTranslate2."""
     sizes = {"tiny", "base", "small", "medium", "large", "large-v1", "large-v2", "large-v3", "turbo"}
 
-    assert sizes <= set(REPOSITORIES)
+    assert sizes <= set(PUBLISHED["whisper"].sizes)
 
 
 def test_the_stand_in_is_the_same_every_time(directory: Path, tmp_path: Path) -> None:
