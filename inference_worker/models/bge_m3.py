@@ -6,7 +6,7 @@ colbert_linear(h) of all tokens but the first, at unit norm.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedModel, XLMRobertaConfig, XLMRobertaModel
 
 from inference_worker.models import pretrained
-from inference_worker.models.base import InvalidInput, Outcome, Unit
+from inference_worker.models.base import InvalidInput, Outcome, Unit, failed_inputs
 from inference_worker.models.bge_m3_heads import SparseWeights, load_head, sparse_weights
 from inference_worker.models.torch_device import weight_bytes
 from inference_worker.models.torch_model import TorchModel
@@ -23,11 +23,13 @@ from inference_worker.models.vectors import (
     checked_finite,
     checked_flag,
     checked_text,
-    failed_inputs,
     refuse_unknown,
     stacked,
 )
+from inference_worker.weights import PUBLISHED
 from rpc.errors import RpcError
+
+WEIGHTS = PUBLISHED["bge-m3"]
 
 OUTPUTS = ("dense", "sparse", "colbert")
 
@@ -70,21 +72,21 @@ class BgeM3(TorchModel):
     name = "bge-m3"
     ops = ("embed_text",)
     partial = True
-    published = "BAAI/bge-m3"
-    files: ClassVar[tuple[str, ...]] = ("config.json", "tokenizer.json", "sparse_linear.pt", "colbert_linear.pt")
+    published = WEIGHTS.source
+    files = WEIGHTS.files
     budgets = BUDGET_TOKENS
     overheads = OVERHEAD_TOKENS
 
     def needs(self) -> int:
         """Return the memory of the weights, the heads' included, in the number type they will have."""
-        pretrained.require(self.directory, *self.files)
+        pretrained.require(self.directory, *WEIGHTS.required)
         width = int(pretrained.read_json(self.directory / "config.json")["hidden_size"])
         # (width, width), (1, width) and their biases
         return super().needs() + (width + 1) ** 2 * self.dtype.itemsize
 
     def load(self) -> None:
         """Read tokenizer, weights and heads; raise if they do not belong together."""
-        pretrained.require(self.directory, *self.files)
+        pretrained.require(self.directory, *WEIGHTS.required)
         config = self._config()
         self.dimension = int(config.hidden_size)
         self._pad = int(config.pad_token_id)

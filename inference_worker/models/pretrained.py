@@ -14,13 +14,11 @@ from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from inference_worker import weights
+from inference_worker.weights.published import PICKLED, SAFETENSORS
 
 # its progress bars and load reports are for people at a prompt
 transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
 transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-
-SAFETENSORS = "model*.safetensors*"
-PICKLED = "pytorch_model*.bin*"
 
 LENGTH_BYTES = 8
 """Of the little-endian number that a safetensors file begins with: the length of its header."""

@@ -5,7 +5,7 @@ them. Texts are padded to the full length without a mask: so the model was train
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,6 +26,9 @@ from inference_worker.models.vectors import (
     embedding_result,
     refuse_unknown,
 )
+from inference_worker.weights import PUBLISHED
+
+WEIGHTS = PUBLISHED["siglip"]
 
 BUDGET_POSITIONS = {"cpu": 1024, "cuda": 65_536}
 """A text costs the 64 positions it is padded to, a picture its patches, 729 at 384 x 384: both run through 27 layers
@@ -57,21 +60,14 @@ class Siglip(TorchModel):
     name = "siglip"
     ops = ("embed_text", "embed_image")
     partial = True
-    published = "google/siglip-so400m-patch14-384"
-    files: ClassVar[tuple[str, ...]] = (
-        "config.json",
-        "preprocessor_config.json",
-        "processor_config.json",
-        "special_tokens_map.json",
-        "spiece.model",
-        "tokenizer_config.json",
-    )
+    published = WEIGHTS.source
+    files = WEIGHTS.files
     budgets = BUDGET_POSITIONS
     overheads = OVERHEAD_POSITIONS
 
     def load(self) -> None:
         """Read tokenizer, image rules and both towers; raise if they do not belong together."""
-        pretrained.require(self.directory, "config.json", "spiece.model")
+        pretrained.require(self.directory, *WEIGHTS.required)
         config = self._config()
         self._tokenizer = self._checked_tokenizer(config.text_config)
         self._words = int(config.text_config.vocab_size)

@@ -3,36 +3,17 @@
 import json
 from pathlib import Path
 
-from inference_worker.weights import locate
+from inference_worker.weights import PUBLISHED, locate
 
-SIZE = "medium"
-
-PATTERNS = ("model.bin", "config.json", "tokenizer.json", "preprocessor_config.json", "vocabulary.*")
-
-SYSTRAN = (
-    *("tiny", "tiny.en", "base", "base.en", "small", "small.en", "medium", "medium.en"),
-    *("large-v1", "large-v2", "large-v3"),
-)
-
-REPOSITORIES = {
-    **{size: f"Systran/faster-whisper-{size}" for size in SYSTRAN},
-    "large": "Systran/faster-whisper-large-v3",
-    "distil-small.en": "Systran/faster-distil-whisper-small.en",
-    "distil-medium.en": "Systran/faster-distil-whisper-medium.en",
-    "distil-large-v2": "Systran/faster-distil-whisper-large-v2",
-    "distil-large-v3": "Systran/faster-distil-whisper-large-v3",
-    "large-v3-turbo": "mobiuslabsgmbh/faster-whisper-large-v3-turbo",
-    "turbo": "mobiuslabsgmbh/faster-whisper-large-v3-turbo",
-}
-"""Size -> the hub repository that has it for CTranslate2, as faster-whisper names them."""
+WEIGHTS = PUBLISHED["whisper"]
 
 CONTROL = ("<|startoftranscript|>", "<|endoftext|>", "<|notimestamps|>", "<|transcribe|>", "<|startofprev|>")
 
 
 def locate_weights(source: str, models_dir: str) -> Path:
     """Return the directory of a size, a directory or a hub id; raise `FileNotFoundError` if nothing has it."""
-    wanted = source or SIZE
-    return locate(REPOSITORIES.get(wanted, wanted), models_dir=models_dir, patterns=PATTERNS)
+    patterns = (*WEIGHTS.files, *WEIGHTS.weights)
+    return locate(WEIGHTS.repository(source), models_dir=models_dir, patterns=patterns)
 
 
 def check(directory: Path) -> None:
@@ -45,11 +26,8 @@ def check(directory: Path) -> None:
             " tokenizer.json preprocessor_config.json"
         )
     # preprocessor_config.json is not with all of them; without it 80 mel bands are made, which the model is held to
-    for name in ("model.bin", "config.json", "tokenizer.json"):
-        if not (directory / name).is_file():
-            raise FileNotFoundError(f"{directory} has no {name}")
-    if not any(directory.glob("vocabulary.*")):
-        raise FileNotFoundError(f"{directory} has neither vocabulary.json nor vocabulary.txt")
+    if missing := WEIGHTS.missing(directory):
+        raise FileNotFoundError(f"{directory} has no {missing[0]}")
     _check_tokens(directory / "tokenizer.json")
 
 

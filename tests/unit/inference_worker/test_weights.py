@@ -7,12 +7,10 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from inference_worker.models import pretrained
 from inference_worker.models.bge_m3 import BgeM3
 from inference_worker.models.siglip import Siglip
 from inference_worker.models.whisper import Whisper
-from inference_worker.models.whisper import files as whisper_files
-from inference_worker.models.yunet import FILE, YuNet
+from inference_worker.models.yunet import YuNet
 from inference_worker.settings import FAMILIES
 from inference_worker.weights import PUBLISHED, find, locate
 from inference_worker.weights.download import DamagedError, Remote, download
@@ -32,19 +30,11 @@ def _empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
 
 
-def test_every_family_is_published_with_what_its_model_loads() -> None:
-    """What the command fetches is what the model reads: source, files, sizes and ops are the model's own."""
+def test_every_family_is_published_with_the_ops_its_model_has() -> None:
+    """What the command lists before anything is loaded is what the loaded model offers."""
     assert tuple(PUBLISHED) == FAMILIES
     for family, model in {"whisper": Whisper, "siglip": Siglip, "bge-m3": BgeM3, "yunet": YuNet}.items():
         assert PUBLISHED[family].ops == model.ops
-    for family, encoder in {"siglip": Siglip, "bge-m3": BgeM3}.items():
-        published = PUBLISHED[family]
-        assert (published.source, published.files) == (encoder.published, encoder.files)
-        assert published.weights == (pretrained.SAFETENSORS, pretrained.PICKLED)
-    whisper = PUBLISHED["whisper"]
-    assert (whisper.source, whisper.sizes) == (whisper_files.SIZE, whisper_files.REPOSITORIES)
-    assert {*whisper.files, *whisper.weights} == set(whisper_files.PATTERNS)
-    assert PUBLISHED["yunet"].weights[0] == FILE
 
 
 @pytest.mark.parametrize("family", FAMILIES)
