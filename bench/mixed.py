@@ -175,9 +175,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             worker = WorkerProcess(MODELS, settings, directory / "worker.log", environment)
             try:
                 with Client(settings=settings) as client:
-                    for model in MODELS:
-                        worker.wait_until_ready(client, model)
-                load, seen = _under_load(settings, worker.pid, given.seconds, given.callers)
+                    engines = {worker.wait_until_ready(client, model).engine for model in MODELS}
+                load, seen = _under_load(settings, engines.pop(), given.seconds, given.callers)
             finally:
                 worker.close()
     return _conclude(load, seen, given.seconds)

@@ -1,25 +1,14 @@
 """The composition root: settings to parts, signals to the lifecycle, the end to an exit status."""
 
 import argparse
-import logging
-import os
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from types import FrameType
 
-from inference_worker import logs
-from inference_worker.health import HealthPort
-from inference_worker.models.base import Runtime
-from inference_worker.registry import RegistryError, Standins, build_all, check_named
+from inference_worker import exits, logs
 from inference_worker.settings import WorkerSettings
-from inference_worker.worker import Worker
+from inference_worker.supervisor import Supervisor
 from rpc.settings import RedisSettings, SettingError
-
-log = logging.getLogger(__name__)
-
-WRONG_SETTING = 2
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--redis-url", help="REDIS_URL")
     line.add_argument("--prefix", help="PENSTOCK_PREFIX")
     line.add_argument("--device", help="auto, cpu, cuda or cuda:1")
+    line.add_argument("--devices", help="several, by commas: an engine process for each")
     line.add_argument("--batch-size", help="most entries read at once")
     line.add_argument("--batch-cost", help="most cost of a forward pass: a number, or model=number,...")
     line.add_argument("--linger-ms", help="longest wait for company")
@@ -49,73 +39,20 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a worker; return 0 after a clean stop, 1 if it could not go on, 2 on a wrong setting."""
+    """Run a worker; return its exit status, see `exits`."""
     given = vars(parser().parse_args(arguments))
     try:
         redis = RedisSettings.from_env(url=given.pop("redis_url"), prefix=given.pop("prefix"))
         settings = WorkerSettings.from_env(**given)
-        logs.configure(settings)
-        standins = Standins(settings.standins, Path(settings.cache_dir).expanduser())
-        models = build_all(settings.serving, _runtime(settings), standins)
-        check_named(settings.batch_cost, models)
-    except (SettingError, RegistryError) as error:
+    except SettingError as error:
         sys.stderr.write(f"penstock worker: {error}\n")
-        return WRONG_SETTING
-    worker = Worker(models, settings, redis)
-    _stop_on_signals(worker)
-    return _serve(worker, settings)
-
-
-def _runtime(settings: WorkerSettings) -> Runtime:
-    # before any library reads them
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # PyTorch keeps what it has prepared for a shape, of the last 1,024 shapes: texts have a shape for every length
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
-    if settings.torch_threads:
-        os.environ["OMP_NUM_THREADS"] = str(settings.torch_threads)
-    return Runtime(
-        settings.device,
-        models_dir=settings.models_dir,
-        dtype=settings.dtype,
-        whisper_compute=settings.whisper_compute,
-        threads=settings.torch_threads,
-        max_text_chars=settings.max_text_chars,
-        max_image_pixels=settings.max_image_pixels,
-        max_audio_s=settings.max_audio_s,
-    )
-
-
-def _serve(worker: Worker, settings: WorkerSettings) -> int:
+        return exits.WRONG_SETTING
+    logs.configure(settings)
     try:
-        port = HealthPort(worker, worker.metrics.registry, host=settings.health_host, port=settings.health_port)
+        supervisor = Supervisor(settings, redis)
     except OSError as error:
         sys.stderr.write(f"penstock worker: PENSTOCK_HEALTH_PORT={settings.health_port}: {error}\n")
-        return WRONG_SETTING
-    worker.health_address = port.address
-    port.start()
-    try:
-        status = worker.run()
-    except RegistryError as error:
-        log.error("%s", error)  # noqa: TRY400 (the reason is in the message, the traceback is the library's)
-        status = 1
-    port.stop()
-    if worker.stuck():
-        # a thread inside a library may never return, and must not keep the process
-        sys.stderr.flush()
-        os._exit(status)
-    return status
-
-
-def _stop_on_signals(worker: Worker) -> None:
-    asked: list[int] = []
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        del frame
-        if asked:
-            # asked twice: leases lapse, other workers take over
-            os._exit(128 + number)
-        asked.append(number)
-        worker.stop()
-
+        return exits.WRONG_SETTING
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
+        signal.signal(number, lambda number, _: supervisor.stop(number))
+    return supervisor.run()

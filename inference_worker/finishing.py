@@ -16,8 +16,9 @@ from tenacity import Retrying, retry_if_exception_type, wait_random_exponential
 from inference_worker.inhand import InHand
 from inference_worker.job import JobInHand
 from inference_worker.metrics import ModelMetrics
-from inference_worker.models.base import Model
-from inference_worker.outcome import conclude, kept_ms, stored
+from inference_worker.models.base import DeviceFault, Model
+from inference_worker.outcome import conclude, delay_s, kept_ms, passing, stored
+from inference_worker.stamps import Stage, Stamps
 from rpc.codec import encode_reply
 from rpc.connection import NoGroup
 from rpc.consumer import Consumer, Delivery, Settlement
@@ -34,6 +35,10 @@ MOST_REPLY_BYTES = 128 * 1024 * 1024
 
 TOGETHER = 256
 """The most jobs settled in one round trip."""
+
+
+class BeyondUse(Exception):
+    """The engine can do nothing but fail its jobs; one started afresh may do better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +63,25 @@ Ending = JobInHand | Refused | Burial
 class Finishing:
     """Settles what has come to its end, in the order it came."""
 
-    def __init__(self, model: Model, in_hand: InHand, consumer: Consumer, metrics: ModelMetrics) -> None:
+    def __init__(
+        self,
+        model: Model,
+        in_hand: InHand,
+        consumer: Consumer,
+        metrics: ModelMetrics,
+        stamps: Stamps,
+        *,
+        most_failed: int,
+    ) -> None:
         self._model = model
         self._in_hand = in_hand
         self._consumer = consumer
         self._metrics = metrics
+        self._stamps = stamps
+        self._stage: Stage = stamps.stage(model.name)
+        self._most_failed = most_failed
+        self._failed = 0
+        self._beyond_use = ""
         self._endings: queue.SimpleQueue[Ending | None] = queue.SimpleQueue()
         self._telling = threading.Lock()
 
@@ -88,7 +107,7 @@ class Finishing:
         self._endings.put(None)
 
     def run(self) -> None:
-        """Deliver until stopped."""
+        """Deliver until stopped; raise `BeyondUse` when there is no sense in going on."""
         going = True
         while going:
             endings, going = self._next()
@@ -101,6 +120,7 @@ class Finishing:
             _until_told(partial(self._consumer.bury, burial.delivery, burial.failure))
             self._metrics.dead_letters.inc()
             self._metrics.job(burial.delivery, burial.failure.code)
+        self._stamps.serve(len(burials))
 
     def _settle_surely(self, settlements: Sequence[Settlement]) -> None:
         _until_told(partial(self._consumer.settle, settlements))
@@ -116,10 +136,17 @@ class Finishing:
         return endings, False
 
     def _settle(self, endings: Sequence[JobInHand | Refused], tell: Callable[[Sequence[Settlement]], None]) -> None:
-        if not endings:
-            return
+        left = self._put_off(endings)
+        if left:
+            self._reply_to(left, tell)
+        if self._beyond_use:
+            raise BeyondUse(self._beyond_use)
+
+    def _reply_to(self, endings: Sequence[JobInHand | Refused], tell: Callable[[Sequence[Settlement]], None]) -> None:
+        self._stage.begin([ending.delivery.place for ending in endings], time.monotonic())
         replies = [self._reply(ending) for ending in endings]
         settlements = [self._settlement(ending, reply) for ending, reply in zip(endings, replies, strict=True)]
+        self._stage.end()
         tell(settlements)
         self._in_hand.settled(ending for ending in endings if isinstance(ending, JobInHand))
         now = time.monotonic()
@@ -127,6 +154,37 @@ class Finishing:
             self._metrics.job(ending.delivery, "ok" if isinstance(reply, Success) else reply.code)
             if isinstance(ending, JobInHand):
                 self._metrics.timings(ending, now)
+        self._count(replies)
+
+    def _count(self, replies: Sequence[Reply]) -> None:
+        done = sum(isinstance(reply, Success) for reply in replies)
+        failed = sum(isinstance(reply, Failure) and reply.code == ModelError.code for reply in replies)
+        self._stamps.serve(done)
+        self._failed = 0 if done else self._failed + failed
+        if self._most_failed and self._failed >= self._most_failed:
+            self._beyond_use = f"{self._failed} jobs in a row failed, none was done in between"
+
+    def _put_off(self, endings: Sequence[JobInHand | Refused]) -> list[JobInHand | Refused]:
+        """Have jobs tried again that failed on what may pass, if they may be; return the others."""
+        left: list[JobInHand | Refused] = []
+        for ending in endings:
+            error = passing(ending.outcomes()) if isinstance(ending, JobInHand) else None
+            if isinstance(ending, JobInHand) and error and self._again(ending):
+                log.warning("job %s of %s is tried again later: %s", ending.job.id, ending.job.model, error)
+            else:
+                left.append(ending)
+            if isinstance(error, DeviceFault):
+                self._beyond_use = str(error)
+        return left
+
+    def _again(self, job: JobInHand) -> bool:
+        deliveries = job.delivery.deliveries
+        if deliveries >= self._consumer.limits.max_deliveries:
+            return False
+        _until_told(partial(self._consumer.retry, job.hold, delay_s=delay_s(deliveries)))
+        self._metrics.retries.inc()
+        self._in_hand.settled([job])
+        return True
 
     def _reply(self, ending: JobInHand | Refused) -> Reply:
         if isinstance(ending, Refused):

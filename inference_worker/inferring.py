@@ -9,8 +9,9 @@ from inference_worker.batching import Batch
 from inference_worker.inhand import InHand
 from inference_worker.job import JobInHand
 from inference_worker.metrics import ModelMetrics
-from inference_worker.models.base import Model, Unit
+from inference_worker.models.base import DeviceFault, Model, Unit
 from inference_worker.outcome import blame, expiry
+from inference_worker.stamps import Stage
 from rpc.errors import ModelError
 
 log = logging.getLogger(__name__)
@@ -24,11 +25,13 @@ class Inferring:
         model: Model,
         in_hand: InHand,
         metrics: ModelMetrics,
+        stage: Stage,
         done: Callable[[Sequence[JobInHand]], None],
     ) -> None:
         self._model = model
         self._in_hand = in_hand
         self._metrics = metrics
+        self._stage = stage
         self._done = done
 
     def run(self) -> None:
@@ -47,7 +50,7 @@ class Inferring:
         late = Batch([ticket for ticket in batch.tickets if not ticket.job.started])
         started = time.monotonic()
         errors = [expiry(ticket.job.job, ticket.job.waited_ms(started)) for ticket in late.tickets]
-        outputs = infer_or_blame(self._model, [ticket.unit for ticket in due.tickets]) if due.tickets else []
+        outputs = self._infer(due, started) if due.tickets else []
         took_s = time.monotonic() - started
         finished = self._in_hand.record(late, errors, 0.0) + self._in_hand.record(due, outputs, took_s)
         if finished:
@@ -55,20 +58,30 @@ class Inferring:
         if due.tickets:
             self._metrics.batch(due, took_s)
 
+    def _infer(self, batch: Batch[JobInHand], now: float) -> list[Any]:
+        self._stage.begin({ticket.job.delivery.place for ticket in batch.tickets}, now)
+        units = [ticket.unit for ticket in batch.tickets]
+        outputs = infer_or_blame(self._model, units, lambda: self._stage.go_on(time.monotonic()))
+        self._stage.end()
+        return outputs
 
-def infer_or_blame(model: Model, units: Sequence[Unit]) -> list[Any]:
+
+def infer_or_blame(model: Model, units: Sequence[Unit], going_on: Callable[[], None] = lambda: None) -> list[Any]:
     """Return one output per unit; a unit the model fails on gets the error, its neighbours their outputs.
 
-    A batch that fails is split in halves until the culprit stands alone.
+    A batch that fails is split in halves until the culprit stands alone, but for a fault of the device, which would
+    fail all of them. `going_on` is called after each pass that failed.
     """
     try:
         return _infer(model, units)
     except Exception as error:  # noqa: BLE001 (whatever a model raises is told to the caller of that unit)
-        if len(units) == 1:
-            log.warning("infer of %s failed on a unit: %s", model.name, error)
-            return [blame(error)]
+        going_on()
+        blamed = blame(error)
+        if len(units) == 1 or isinstance(blamed, DeviceFault):
+            log.warning("infer of %s failed on %d units: %s", model.name, len(units), error)
+            return [blamed] * len(units)
     half = len(units) // 2
-    return infer_or_blame(model, units[:half]) + infer_or_blame(model, units[half:])
+    return infer_or_blame(model, units[:half], going_on) + infer_or_blame(model, units[half:], going_on)
 
 
 def _infer(model: Model, units: Sequence[Unit]) -> list[Any]:

@@ -3,14 +3,11 @@
 from collections.abc import Callable, Iterable
 from functools import cache
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 
 from inference_worker.batching import Batch
 from inference_worker.job import JobInHand
 from rpc.consumer import Delivery
-from rpc.inspection import ModelState
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 UNITS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
@@ -36,13 +33,13 @@ class WorkerMetrics:
         self.real = self._counter("penstock_batch_cost_total", "Cost of the units that were run", model)
         self.padded = self._counter("penstock_batch_padded_cost_total", "The same, with padding", model)
         self.redeliveries = self._counter("penstock_redeliveries_total", "Jobs taken over from a worker", model)
+        self.retries = self._counter("penstock_retries_total", "Jobs put off to be tried again", model)
         self.dead_letters = self._counter("penstock_dead_letters_total", "Jobs given up on", model)
         self.expired = self._counter("penstock_expired_total", "Jobs that waited longer than they may", model)
         self.lost = self._counter("penstock_lost_leases_total", "Jobs another worker took over from this one", model)
         self.held = self._gauge("penstock_jobs_in_hand", "Jobs read and not yet settled", model)
         self.bytes = self._gauge("penstock_model_bytes", "Memory of the weights", model)
         self.free = self._gauge("penstock_device_free_bytes", "Memory free on the device", ["device"])
-        self.ready = self._gauge("penstock_worker_ready", "1 while the worker takes jobs", [])
         self.origin_requests = self._counter(
             "model_service_requests_total", "Jobs settled, by success or error", ["model", "status"])
         self.origin_latency = self._histogram(
@@ -59,6 +56,10 @@ class WorkerMetrics:
 
     def _histogram(self, name: str, text: str, labels: list[str], buckets: Iterable[float] = SECONDS) -> Histogram:
         return Histogram(name, text, labels, buckets=tuple(buckets), registry=self.registry)
+
+    def text(self) -> str:
+        """Return all of them as Prometheus reads them."""
+        return generate_latest(self.registry).decode()
 
     def free_bytes(self, device: str, find_out: Callable[[], int | None]) -> None:
         """Say how the free memory of a device is found out; nothing is told of one that does not tell."""
@@ -82,6 +83,7 @@ class ModelMetrics:
         self._model, self._ops = model, ops
         self.prepare_seconds = worker.prepare.labels(model)
         self.redeliveries = worker.redeliveries.labels(model)
+        self.retries = worker.retries.labels(model)
         self.dead_letters = worker.dead_letters.labels(model)
         self.lost_leases = worker.lost.labels(model)
         self._expired = worker.expired.labels(model)
@@ -138,25 +140,3 @@ class ModelMetrics:
         self._queue(job.delivery.lane).observe(queued_s)
         self._job(job.delivery.lane).observe(whole_s)
         self._origin_latency(origin_label(self._model, job.job.op, self._ops)).observe(whole_s)
-
-
-class LaneCollector(Collector):
-    """What waits and runs in Redis, asked for at each scrape."""
-
-    def __init__(self, states: Callable[[], Iterable[ModelState]]) -> None:
-        self._states = states
-
-    def collect(self) -> Iterable[GaugeMetricFamily]:
-        """Yield the gauges of every lane; none where Redis does not answer."""
-        labels = ["model", "lane"]
-        waiting = GaugeMetricFamily("penstock_jobs_waiting", "Jobs no worker has read", labels=labels)
-        running = GaugeMetricFamily("penstock_jobs_running", "Jobs in some worker's hands", labels=labels)
-        oldest = GaugeMetricFamily("penstock_oldest_job_seconds", "Age of the oldest unsettled job", labels=labels)
-        dead = GaugeMetricFamily("penstock_dead_letter_jobs", "Jobs in the dead letter", labels=["model"])
-        for state in self._states():
-            dead.add_metric([state.model], state.dead)
-            for lane in state.lanes:
-                waiting.add_metric([state.model, lane.lane], lane.waiting)
-                running.add_metric([state.model, lane.lane], lane.running)
-                oldest.add_metric([state.model, lane.lane], lane.oldest_ms / 1000)
-        return [waiting, running, oldest, dead]

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from inference_worker.models.base import Model, Outcome
+from inference_worker.models.base import DeviceFault, Model, Outcome, OutOfMemory
 from rpc.consumer import Delivery
 from rpc.errors import DeadLettered, Expired, InvalidInput, ModelError, RpcError, UnknownModel
 from rpc.messages import HOUR_MS, Failure, Job, Meta, Reply, Success
@@ -26,10 +26,11 @@ def expiry(job: Job, waited_ms: float) -> RpcError | None:
     return None
 
 
-def verdict(delivery: Delivery, last_words: str = "") -> Failure:
+def verdict(delivery: Delivery) -> Failure:
     """Return what the callers of a job are told that was handed out too often."""
     text = f"given up after {delivery.deliveries} deliveries, none of which was finished"
-    return Failure.of(DeadLettered(text + (f": {last_words}" if last_words else "")))
+    last = f"; the last engine that had it ended: {delivery.died_of}" if delivery.died_of else ""
+    return Failure.of(DeadLettered(text + last))
 
 
 def worth_asking(delivery: Delivery, waited_ms: float) -> bool:
@@ -37,9 +38,29 @@ def worth_asking(delivery: Delivery, waited_ms: float) -> bool:
     return delivery.suspect or waited_ms >= OLD_ENOUGH_TO_BE_ANSWERED_MS
 
 
+NO_MEMORY = ("out of memory", "cannot allocate memory", "OutOfMemoryError", "MemoryError")
+BROKEN = ("CUDA error", "CUDA failed", "CUDA driver error", "cuDNN error", "CUBLAS_STATUS", "CUDNN_STATUS")
+"""How PyTorch, CTranslate2 and Python itself say so; their classes differ between versions, their words hardly."""
+
+
 def blame(error: Exception) -> RpcError:
     """Return the error of a unit on which the model failed when it stood alone."""
-    return error if isinstance(error, RpcError) else ModelError(f"{type(error).__name__}: {error}")
+    if isinstance(error, RpcError):
+        return error
+    text = f"{type(error).__name__}: {error}"
+    if any(sign in text for sign in NO_MEMORY):
+        return OutOfMemory(text)
+    return DeviceFault(text) if any(sign in text for sign in BROKEN) else ModelError(text)
+
+
+def passing(outcomes: Sequence[Outcome]) -> RpcError | None:
+    """Return the error among what became of a job's inputs that may pass if the job is tried again, or None."""
+    return next((outcome for outcome in outcomes if isinstance(outcome, OutOfMemory | DeviceFault)), None)
+
+
+def delay_s(deliveries: int) -> float:
+    """Return how long a job is put off that was handed out so often: 1 s, doubling, at most half a minute."""
+    return min(30.0, 2.0 ** (deliveries - 1))
 
 
 def conclude(model: Model, op: str, outcomes: Sequence[Outcome], meta: Meta) -> Reply:

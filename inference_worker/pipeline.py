@@ -15,11 +15,12 @@ from inference_worker.inferring import Inferring
 from inference_worker.inhand import InHand
 from inference_worker.intake import BLOCK_MS, Intake
 from inference_worker.job import JobInHand
-from inference_worker.lease import Leased
+from inference_worker.lookout import Watched
 from inference_worker.metrics import WorkerMetrics
 from inference_worker.models.base import Model
 from inference_worker.preparing import Preparing
 from inference_worker.settings import WorkerSettings
+from inference_worker.stamps import Stamps
 from rpc.connection import BlockingConnection
 from rpc.consumer import Consumer, Place
 from rpc.errors import Cancelled
@@ -39,6 +40,7 @@ class Surroundings:
     settings: WorkerSettings
     metrics: WorkerMetrics
     clock: ServerClock
+    stamps: Stamps
     about: Callable[[], Mapping[str, str]]
 
 
@@ -58,12 +60,16 @@ class Pipeline:
         # a consumer each, because a blocking read holds its connection, and a reply must not wait for it
         self._reader = self._consumer(block_s=BLOCK_MS / 1000)
         self._teller = self._consumer()
-        self._renewer = self._consumer()
+        self._looker = self._consumer()
         self._fetcher = self._consumer()
-        self._finishing = Finishing(model, self._in_hand, self._teller, self._metrics)
-        self._inferring = Inferring(model, self._in_hand, self._metrics, self._finishing.tell)
+        stamps = around.stamps
+        self._finishing = Finishing(
+            model, self._in_hand, self._teller, self._metrics, stamps, most_failed=settings.most_failed_jobs
+        )
+        self._inferring = Inferring(model, self._in_hand, self._metrics, stamps.stage(model.name), self._finishing.tell)
+        stages = [stamps.stage(model.name) for _ in range(settings.prepare_threads)]
         self._preparing = Preparing(
-            model, self._in_hand, self._prepare_pool, self._fetcher.blob, self._metrics, self._finishing.put
+            model, self._in_hand, self._prepare_pool, self._fetcher.blob, self._metrics, stages, self._finishing.put
         )
         self._intake = Intake(
             self._reader,
@@ -104,9 +110,9 @@ class Pipeline:
         return stages if self.model.quick else {**stages, "infer": self._inferring.run}
 
     @property
-    def leased(self) -> Leased:
-        """What the lease renewal needs to know."""
-        return Leased(self._renewer, self._in_hand.holds, self._about, self._gone)
+    def watched(self) -> Watched:
+        """What the lookout needs to know."""
+        return Watched(self._looker, self._in_hand.holds, self._about, self._gone)
 
     def _about(self) -> Mapping[str, str]:
         free = self.model.free()

@@ -1,6 +1,7 @@
 """The prepare stage: inputs become units, on a pool of threads. Inputs that travelled as blobs are fetched here."""
 
 import logging
+import queue
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from inference_worker.job import JobInHand
 from inference_worker.metrics import ModelMetrics
 from inference_worker.models.base import Model
 from inference_worker.outcome import blame
+from inference_worker.stamps import Stage
 from rpc.errors import RpcError, Unavailable
 from rpc.messages import Blob
 
@@ -29,13 +31,17 @@ class Preparing:
         pool: ThreadPoolExecutor,
         fetch: Callable[[str, Blob], Any],
         metrics: ModelMetrics,
+        stages: Sequence[Stage],
         done: Callable[[Sequence[JobInHand]], None],
     ) -> None:
         self._model = model
         self._in_hand = in_hand
         self._pool = pool
         self._fetch = fetch
-        self._threads = pool._max_workers  # noqa: SLF001 (the pool has no public word for its size)
+        self._threads = len(stages)
+        self._stages: queue.SimpleQueue[Stage] = queue.SimpleQueue()
+        for stage in stages:
+            self._stages.put(stage)
         self._metrics = metrics
         self._done = done
 
@@ -49,19 +55,28 @@ class Preparing:
             self._pool.submit(self._prepare_all, inputs[thread :: self._threads])
 
     def _prepare_all(self, inputs: Sequence[tuple[JobInHand, int]]) -> None:
-        for job, given in inputs:
-            if not job.dropped and self._prepare(job, given):
-                self._done([job])
+        stage = self._stages.get()
+        try:
+            for job, given in inputs:
+                if not job.dropped and self._prepare(job, given, stage):
+                    self._done([job])
+        finally:
+            self._stages.put(stage)
 
-    def _prepare(self, job: JobInHand, given: int) -> bool:
+    def _prepare(self, job: JobInHand, given: int, stage: Stage) -> bool:
         """Prepare one input; return whether its job is done with that."""
         started = time.monotonic()
         try:
-            units = self._model.prepare(job.job.op, self._given(job, given), job.job.options)
+            there = self._given(job, given)
+            # waiting for Redis is no work that could be stuck
+            stage.begin([job.delivery.place], time.monotonic())
+            units = self._model.prepare(job.job.op, there, job.job.options)
         except Exception as error:
             if not isinstance(error, RpcError):
                 log.exception("prepare of %s failed on job %s", job.job.model, job.job.id)
             return self._in_hand.refused(job, given, blame(error), time.monotonic() - started)
+        finally:
+            stage.end()
         took_s = time.monotonic() - started
         self._metrics.prepare_seconds.observe(took_s)
         return self._in_hand.prepared(job, given, units, took_s)

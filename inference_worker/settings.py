@@ -3,12 +3,14 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, ValidationInfo, field_validator
 
 from rpc.consumer import Limits
 from rpc.settings import complaint, read_environment
+
+Device = Annotated[str, StringConstraints(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 
 FAMILIES = ("whisper", "siglip", "bge-m3", "yunet")
 """What a worker serves that is not told what to serve."""
@@ -18,6 +20,7 @@ EVERY_MODEL = "*"
 ENVIRONMENT = {
     "models": ("PENSTOCK_MODELS",),
     "device": ("PENSTOCK_DEVICE",),
+    "devices": ("PENSTOCK_DEVICES",),
     "torch_threads": ("PENSTOCK_TORCH_THREADS",),
     "prepare_threads": ("PENSTOCK_PREPARE_THREADS",),
     "batch_size": ("PENSTOCK_BATCH_SIZE", "BATCH_SIZE"),
@@ -41,6 +44,9 @@ ENVIRONMENT = {
     "max_deliveries": ("PENSTOCK_MAX_DELIVERIES",),
     "max_jobs": ("PENSTOCK_MAX_JOBS",),
     "drain_grace_s": ("PENSTOCK_DRAIN_GRACE_S",),
+    "hang_after_s": ("PENSTOCK_HANG_AFTER_S",),
+    "most_failures": ("PENSTOCK_MOST_FAILURES",),
+    "most_failed_jobs": ("PENSTOCK_MOST_FAILED_JOBS",),
     "max_text_chars": ("PENSTOCK_MAX_TEXT_CHARS",),
     "health_host": ("PENSTOCK_HEALTH_HOST",),
     "health_port": ("PENSTOCK_HEALTH_PORT",),
@@ -78,6 +84,7 @@ class WorkerSettings(BaseModel):
         max_image_pixels: the largest picture accepted, in pixels.
         max_audio_s: the longest recording accepted, in seconds.
         device: "auto", "cpu", "cuda" or "cuda:1".
+        devices: several of them, by commas: an engine process for each, all under one supervisor.
         torch_threads: threads of one forward pass on the CPU; 0 leaves it to the library.
         prepare_threads: threads that tokenise and decode, of each model.
         batch_size: the most entries read from a lane at once.
@@ -90,6 +97,10 @@ class WorkerSettings(BaseModel):
         max_deliveries: how often a job is handed out before it goes to the dead letter.
         max_jobs: how many jobs a lane holds before submits are refused.
         drain_grace_s: how long running jobs may take to finish after SIGTERM.
+        hang_after_s: how long an engine may go without progress before it is killed; longer than the longest pass.
+        most_failures: of how many engines in a row, none of which served a job, a worker gives up.
+        most_failed_jobs: after how many failed jobs in a row, none done in between, an engine is started afresh; 0
+            never.
         max_text_chars: the longest text accepted, in characters.
         health_host: address of the health and metrics port.
         health_port: the port; 0 takes a free one.
@@ -112,7 +123,8 @@ class WorkerSettings(BaseModel):
     memory_check: bool = True
     max_image_pixels: int = Field(50_000_000, ge=1)
     max_audio_s: float = Field(14_400.0, gt=0)
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    device: Device = "auto"
+    devices: tuple[Device, ...] = ()
     torch_threads: int = Field(0, ge=0)
     prepare_threads: int = Field(default_factory=lambda: min(4, os.cpu_count() or 1), ge=1)
     batch_size: int = Field(64, ge=1)
@@ -124,19 +136,22 @@ class WorkerSettings(BaseModel):
     max_deliveries: int = Field(3, ge=1)
     max_jobs: int = Field(100_000, ge=1)
     drain_grace_s: float = Field(60.0, ge=0)
+    hang_after_s: float = Field(300.0, ge=1)
+    most_failures: int = Field(10, ge=1)
+    most_failed_jobs: int = Field(100, ge=0)
     max_text_chars: int = Field(100_000, ge=1)
     health_host: str = "127.0.0.1"
     health_port: int = Field(9464, ge=0, le=65535)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
 
-    @field_validator("models", mode="before")
+    @field_validator("models", "devices", mode="before")
     @classmethod
-    def _split(cls, value: Any) -> Any:
+    def _split(cls, value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, str):
             value = tuple(name.strip() for name in value.split(",") if name.strip())
             if not value:
-                raise ValueError("names no model")
+                raise ValueError(f"names no {str(info.field_name).removesuffix('s')}")
         return value
 
     @field_validator("standins", mode="before")
@@ -174,6 +189,11 @@ class WorkerSettings(BaseModel):
         # a stand-in was asked for in place of these
         sources = {} if self.standins == "all" else {"whisper": self.asr_model, "siglip": self.vision_model}
         return tuple(f"{name}={sources[name]}" if sources.get(name) else name for name in named)
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """The device of each engine."""
+        return self.devices or (self.device,)
 
     def budget_of(self, model: str) -> int | None:
         """Return the most cost of a forward pass of a model, or None if it is left to the model."""

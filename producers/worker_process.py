@@ -30,10 +30,12 @@ class Announced:
     Attributes:
         name: the consumer's name.
         health: `host:port` of its health port.
+        engine: the process that runs the models.
     """
 
     name: str
     health: str
+    engine: int
 
 
 class WorkerProcess:
@@ -44,6 +46,7 @@ class WorkerProcess:
     ) -> None:
         self._settings = settings
         self._log = log
+        self._engine = 0
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
         told = {
             "REDIS_URL": settings.url.get_secret_value(),
@@ -83,11 +86,14 @@ class WorkerProcess:
             with suppress(RpcError):
                 workers = client.ask(model_state(self._settings.prefix, model)).workers
                 found.extend(
-                    Announced(name, told["health"]) for name, told in workers.items() if f":{self.pid}:" in name
+                    Announced(name, told["health"], int(told["pid"]))
+                    for name, told in workers.items()
+                    if f":{self.pid}:" in name
                 )
             return bool(found)
 
         self.wait_until(announced, within_s=START_S, what=f"{model} was served")
+        self._engine = found[0].engine
         return found[0]
 
     def stop(self, *, within_s: float = STOP_S) -> int:
@@ -99,12 +105,12 @@ class WorkerProcess:
             return self.kill()
 
     def freeze(self) -> None:
-        """Let it do nothing until it is thawed or killed."""
-        self._process.send_signal(signal.SIGSTOP)
+        """Let its engine do nothing until it is thawed or killed."""
+        os.kill(self._engine, signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Let it go on."""
-        self._process.send_signal(signal.SIGCONT)
+        os.kill(self._engine, signal.SIGCONT)
 
     def kill(self) -> int:
         """End it at once, as a crash would; return its exit status."""

@@ -1,4 +1,4 @@
-"""The worker's verbs on one model's lanes: read, claim, renew, settle, release, bury, announce, leave.
+"""The worker's verbs on one model's lanes: read, claim, look after, settle, release, retry, bury, announce, leave.
 
 Knows what is said to Redis; knows neither threads nor models. Every verb is safe to repeat after `Unavailable`,
 but `read`, whose lost reply `adopt` finds again.
@@ -13,7 +13,7 @@ from rpc.calls import Call, Command, script
 from rpc.codec import Malformed, encode_reply, read_blob, read_job
 from rpc.connection import BlockingConnection
 from rpc.errors import InvalidInput, JobLost, RpcError
-from rpc.keys import GROUP, LANES, RELEASED, Keys, Lane
+from rpc.keys import DIED, GROUP, LANES, PUT_OFF, RELEASED, Keys, Lane
 from rpc.messages import HOUR_MS, JOB_MARGIN_MS, WIRE_VERSION, Blob, Failure, Job
 
 DEAD_KEPT = 1_000
@@ -62,6 +62,12 @@ class Delivery:
     deliveries: int
     job: Job | Malformed
     fields: Sequence[bytes]
+    left_by: str = ""
+
+    @property
+    def died_of(self) -> str:
+        """How the engine ended that had it before, if its supervisor told; else ""."""
+        return self.left_by.removeprefix(DIED) if self.left_by.startswith(DIED) else ""
 
     @property
     def place(self) -> Place:
@@ -109,7 +115,7 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """An entry whose lease is to be renewed. Plain data, so that another process can do it."""
+    """A job in hand, to be looked after."""
 
     entry_id: str
     lane: Lane
@@ -123,7 +129,7 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
+class Look:
     """The server's clock in ms, and which entries were lost to another worker or answered by somebody."""
 
     now_ms: int
@@ -172,14 +178,16 @@ class Consumer:
             for entry_id, fields in entries
         ]
 
-    def _delivery(self, lane: Lane, entry_id: bytes, deliveries: int, fields: Sequence[bytes]) -> Delivery:
+    def _delivery(
+        self, lane: Lane, entry_id: bytes, deliveries: int, fields: Sequence[bytes], left_by: bytes = b""
+    ) -> Delivery:
         name = entry_id.decode()
         job: Job | Malformed
         try:
             job = read_job(self.keys.model, lane, name, fields, most_bytes=self.limits.max_payload_bytes)
         except Malformed as error:
             job = error
-        return Delivery(name, lane, deliveries, job, fields)
+        return Delivery(name, lane, deliveries, job, fields, left_by.decode())
 
     def claim(self, lane: Lane, count: int, *, suspect: bool) -> Claim:
         """Take over up to `count` released entries of a lane, and one suspect if allowed."""
@@ -268,27 +276,27 @@ class Consumer:
                 shown += [b"job:" + name, value]
         return shown
 
-    def beat(self, holds: Sequence[Hold]) -> Beat:
-        """Renew the leases of entries in hand and this worker's sign of life."""
+    def look(self, holds: Sequence[Hold]) -> Look:
+        """Learn which jobs in hand are no longer wanted from this worker; what belongs to the others lives on."""
         chunks = [holds[i : i + HELD_TOGETHER] for i in range(0, len(holds), HELD_TOGETHER)] or [[]]
-        answers = self._connection.send([self._beat_command(chunk) for chunk in chunks])
+        answers = self._connection.send([self._look_command(chunk) for chunk in chunks])
         states = [
             (hold.place, state)
             for chunk, answer in zip(chunks, answers, strict=True)
             for hold, state in zip(chunk, answer[1:], strict=True)
         ]
         lost = frozenset(place for place, state in states if state == 0)
-        answered = frozenset(place for place, state in states if state == 2)  # noqa: PLR2004 (beat.lua)
-        return Beat(answers[-1][0], lost, answered)
+        answered = frozenset(place for place, state in states if state == 2)  # noqa: PLR2004 (look.lua)
+        return Look(answers[-1][0], lost, answered)
 
-    def _beat_command(self, holds: Sequence[Hold]) -> Command:
-        names = [self.keys.workers]
+    def _look_command(self, holds: Sequence[Hold]) -> Command:
+        names: list[str] = []
         entries: list[Any] = []
         for hold in holds:
             names += (self.keys.stream(hold.lane), self.keys.result(hold.job_id), self.keys.job(hold.job_id))
             names += (self.keys.blob(hold.job_id, number) for number in hold.blobs)
             entries += (hold.entry_id, len(hold.blobs))
-        return script("beat", names, (GROUP, self.name, self.limits.lease_ms, JOB_MARGIN_MS, *entries))
+        return script("look", names, (GROUP, self.name, JOB_MARGIN_MS, *entries))
 
     def release(self, holds: Sequence[Hold]) -> None:
         """Give entries back uncounted, for any worker to take at once."""
@@ -296,6 +304,13 @@ class Consumer:
             names = [self.keys.stream(hold.lane) for hold in holds]
             entries = (hold.entry_id for hold in holds)
             self._connection.send([script("release", names, (GROUP, self.name, RELEASED, *entries))])
+
+    def retry(self, hold: Hold, *, delay_s: float) -> bool:
+        """Put a job off, its deliveries counted on, for at most a lease; return whether it was still ours."""
+        idle_ms = max(0, self.limits.lease_ms - int(delay_s * 1000))
+        arguments = (GROUP, self.name, PUT_OFF, hold.entry_id, idle_ms)
+        (put_off,) = self._connection.send([script("retry", (self.keys.stream(hold.lane),), arguments)])
+        return bool(put_off)
 
     def announce(self, about: Mapping[str, str]) -> None:
         """Tell callers and operators who serves the model, and the scripts its limits."""

@@ -20,6 +20,12 @@ GROUP = "workers"
 RELEASED = "~free"
 """The consumer that holds entries a draining worker gave back; any worker may claim them at once."""
 
+PUT_OFF = "~later"
+"""The consumer that holds entries whose worker asked for another try after a while."""
+
+DIED = "~died:"
+"""The beginning of the names of consumers that hold what engines worked on when they ended; the rest says how."""
+
 _MODEL = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _ENTRY_ID = re.compile(r"\d{1,19}-\d{1,19}")
 _JOB_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")

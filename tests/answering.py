@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from redis import Redis
 
+from rpc import leases
 from rpc.codec import encode_reply
 from rpc.consumer import Consumer, Delivery, Settlement
 from rpc.keys import GROUP, LANES, Lane
@@ -23,6 +24,12 @@ def job_of(delivery: Delivery) -> Job:
     """Return the job of a delivery that has one."""
     assert isinstance(delivery.job, Job)
     return delivery.job
+
+
+def show_life(consumer: Consumer) -> None:
+    """Give a worker its sign of life, as a supervisor does."""
+    limits = consumer.limits
+    consumer.run(leases.renew(consumer.keys.prefix, [consumer.keys.model], consumer.name, lease_ms=limits.lease_ms))
 
 
 def read_one(consumer: Consumer, lanes: Sequence[Lane] = LANES) -> Delivery:

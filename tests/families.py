@@ -19,7 +19,7 @@ from inference_worker.models.vectors import Embedded, embedding_result
 from rpc import pictures
 from rpc.errors import InvalidInput, RpcError
 from rpc.messages import Failure, Job, Reply
-from tests.answering import Answer, Answering
+from tests.answering import Answer, Answering, show_life
 from tests.conftest import MakeConsumer
 
 SIGLIP_SEES, YUNET_SEES = (384, 384), 1280
@@ -156,7 +156,7 @@ class Families:
             if live:
                 seen = {"sees": sees[name]} if name in sees else {}
                 consumer.announce({"device": "cpu", "bytes": str(1024**3), "started": str(STARTED), **seen})
-                consumer.beat([])
+                show_life(consumer)
 
     def __enter__(self) -> Self:
         """Begin."""

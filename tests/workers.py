@@ -117,8 +117,17 @@ class WorkerProcess:
 
     @property
     def name(self) -> str:
-        """The consumer's name, as its ready line tells it."""
-        return self.wait_for("ready:").partition("ready: ")[2].partition(" serves ")[0]
+        """The consumer's name, as its last ready line tells it: each engine has its own."""
+        self.wait_for("ready:")
+        ready = [line for line in self.log.splitlines() if "ready: " in line]
+        return ready[-1].partition("ready: ")[2].partition(" serves ")[0]
+
+    @property
+    def engine_pid(self) -> int:
+        """The process id of its engine."""
+        key = f"{self.settings.prefix}:{{{self._first_model}}}:worker:{self.name}"
+        with Redis.from_url(self.settings.url.get_secret_value(), protocol=2) as redis:
+            return int(eventually(lambda: redis.hget(key, "pid"), what=key) or 0)
 
     @property
     def health(self) -> str:

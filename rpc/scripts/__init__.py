@@ -4,7 +4,12 @@ import hashlib
 from dataclasses import dataclass
 from importlib import resources
 
-NAMES = ("submit", "claim", "complete", "dead", "beat", "release", "cancel", "leave", "redrive")
+NAMES = (
+    *("submit", "cancel", "redrive"),
+    *("claim", "look", "complete", "dead", "release", "retry", "leave"),
+    *("renew", "bereave", "reap"),
+)
+"""Those of callers and operators, of a worker's engine, and of its supervisor."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,8 @@
 -- KEYS  1 stream of the lane · 2 config hash
 -- ARGV  1 group · 2 consumer · 3 name that holds released entries · 4 most released entries to take
 --       5 1 if a suspect may be taken · 6 lease in ms, 7 most deliveries, used if the config names none
--- Returns {taken, dead, more}: lists of {entry, deliveries, fields}, the dead beyond the most deliveries and
---         owned by the caller for the verdict; more is 1 if another suspect waits
+-- Returns {taken, dead, more}: lists of {entry, deliveries, fields, who had it}, the dead beyond the most
+--         deliveries and owned by the caller for the verdict; more is 1 if another suspect waits
 local lease = tonumber(redis.call('HGET', KEYS[2], 'lease_ms') or ARGV[6])
 local most = tonumber(redis.call('HGET', KEYS[2], 'max_deliveries') or ARGV[7])
 local taken, dead, more = {}, {}, 0
@@ -28,7 +28,7 @@ if tonumber(ARGV[4]) > 0 then
     local found = fields(entry)
     if found then
       own(entry, deliveries)
-      taken[#taken + 1] = {entry, deliveries, found}
+      taken[#taken + 1] = {entry, deliveries, found, ARGV[3]}
     end
   end
 end
@@ -40,10 +40,10 @@ for _, pending in ipairs(redis.call('XPENDING', KEYS[1], ARGV[1], 'IDLE', lease,
     local found = fields(entry)
     if found and deliveries >= most then
       own(entry, deliveries)
-      dead[#dead + 1] = {entry, deliveries, found}
+      dead[#dead + 1] = {entry, deliveries, found, owner}
     elseif found and free then
       own(entry, deliveries + 1)
-      taken[#taken + 1] = {entry, deliveries + 1, found}
+      taken[#taken + 1] = {entry, deliveries + 1, found, owner}
       free = false
     elseif found then
       more = 1

@@ -341,7 +341,7 @@ def test_a_hazard_harms_nobody(
     del name
     bad = build()
     good = wav(tone_speech(["one"])) if model == "whisper" else squares_picture((640, 480), [(80, 80, 40)])
-    process = psutil.Process(warm.pid)
+    process = psutil.Process(warm.engine_pid)
     idle, opened = process.memory_info().rss, _opened(process)
 
     started = time.monotonic()

@@ -136,7 +136,7 @@ except FileNotFoundError as error:
         return [file for file in self.home.rglob(pattern) if file.is_file()]
 
     def partial(self) -> list[int]:
-        """Return the sizes of files that have come in part; one may be renamed, as it is whole, while it is looked at."""
+        """Return the sizes of files that have come in part; one may become whole while it is looked at."""
         sizes = []
         for file in self.home.parent.rglob("*.incomplete"):
             with suppress(FileNotFoundError):

@@ -157,7 +157,7 @@ def test_a_lease_renews_the_blobs_too(client: Client, raw: "Redis", worker: Cons
     raw.pexpire(key, 5_000)
 
     job = job_of(delivery)
-    worker.beat([Hold(delivery.entry_id, delivery.lane, job.id, job.blobs)])
+    worker.look([Hold(delivery.entry_id, delivery.lane, job.id, job.blobs)])
 
     assert raw.pttl(key) > 5_000
     end(worker, delivery)

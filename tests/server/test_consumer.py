@@ -1,4 +1,4 @@
-"""The worker's verbs on a real server: read, claim, renew, settle, release, bury, announce, leave."""
+"""The worker's verbs on a real server: read, claim, look after, settle, retry, release, bury, announce, leave."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +9,7 @@ import pytest
 from redis import Redis
 from redis.client import PubSub
 
-from rpc import Client, inspection
+from rpc import Client, inspection, leases
 from rpc.codec import Malformed, decode_reply
 from rpc.connection import NoGroup
 from rpc.consumer import REPLY_BYTES_TOLD, Consumer, Delivery, Hold, Limits
@@ -43,6 +43,19 @@ def delivered(client: Client, consumer: Consumer, count: int = 1) -> list[Delive
     for number in range(count):
         client.submit("m", "op", [number], job_id=f"j{number}")
     return consumer.read(["interactive"], count, block_ms=5000)
+
+
+def delivered_to(client: Client, consumer: Consumer) -> list[Delivery]:
+    """Submit the job `other` and return it as that worker reads it."""
+    client.submit("m", "op", ["a"], job_id="other")
+    return consumer.read(["interactive"], 1, block_ms=5000)
+
+
+def renewed(consumer: Consumer) -> int:
+    """Renew a worker's leases as its supervisor does; return how many there were."""
+    prefix, model = consumer.keys.prefix, consumer.keys.model
+    count: int = consumer.run(leases.renew(prefix, [model], consumer.name, lease_ms=consumer.limits.lease_ms))
+    return count
 
 
 def hold(delivery: Delivery) -> Hold:
@@ -279,68 +292,89 @@ def test_a_small_reply_travels_with_its_wake_up_and_a_large_one_does_not(
     assert decode_reply(heard[b"j0"]) == stored(raw, w1, "j0")
 
 
-def test_a_beat_renews_the_lease_and_counts_nothing(client: Client, raw: "Redis", w1: Consumer, w2: Consumer) -> None:
+def test_a_renewal_keeps_the_jobs_and_counts_nothing(client: Client, raw: "Redis", w1: Consumer, w2: Consumer) -> None:
     """A job of any length is kept by its worker, however short the lease, without looking like a redelivery."""
     (delivery,) = delivered(client, w1)
     age(raw, w1, delivery, idle_ms=LEASE_MS + 1)
 
-    beat = w1.beat([hold(delivery)])
-
-    assert (beat.lost, beat.answered) == (frozenset(), frozenset())
+    assert renewed(w1) == 1
     assert (w2.claim("interactive", 10, suspect=True).taken, held(raw, w1)) == ([], [(delivery.entry_id, "w1", 1)])
 
 
-def test_a_beat_keeps_the_id_of_a_long_job(client: Client, raw: "Redis", w1: Consumer) -> None:
+def test_a_look_keeps_the_id_of_a_long_job(client: Client, raw: "Redis", w1: Consumer) -> None:
     """A job that runs longer than its time to live is not queued a second time by a repeated submit."""
     client.submit("m", "op", ["a"], job_id="j0", timeout_s=0.05)
     delivery = read_one(w1)
     raw.pexpire(w1.keys.job("j0"), 5000)
 
-    w1.beat([hold(delivery)])
+    w1.look([hold(delivery)])
 
     assert raw.pttl(w1.keys.job("j0")) > 60_000
 
 
-def test_a_beat_tells_of_jobs_lost_to_another_worker(client: Client, raw: "Redis", w1: Consumer, w2: Consumer) -> None:
+def test_a_look_tells_of_jobs_lost_to_another_worker(client: Client, raw: "Redis", w1: Consumer, w2: Consumer) -> None:
     """A worker that comes back from a pause learns what is no longer its own, and takes nothing back."""
     kept, lost = delivered(client, w1, 2)
     age(raw, w1, lost, idle_ms=LEASE_MS + 1)
     w2.claim("interactive", 1, suspect=True)
 
-    beat = w1.beat([hold(kept), hold(lost)])
+    look = w1.look([hold(kept), hold(lost)])
 
-    assert (set(beat.lost), set(beat.answered)) == ({lost.place}, set())
+    assert (set(look.lost), set(look.answered)) == ({lost.place}, set())
     assert (lost.entry_id, "w2", 2) in held(raw, w2)
 
 
-def test_a_beat_tells_of_jobs_cancelled_meanwhile(client: Client, w1: Consumer) -> None:
+def test_a_look_tells_of_jobs_cancelled_meanwhile(client: Client, w1: Consumer) -> None:
     """A worker learns of a cancellation while it has the job."""
     kept, cancelled = delivered(client, w1, 2)
     client.cancel("m", "j1")
 
-    beat = w1.beat([hold(kept), hold(cancelled)])
+    look = w1.look([hold(kept), hold(cancelled)])
 
-    assert (set(beat.lost), set(beat.answered)) == (set(), {cancelled.place})
+    assert (set(look.lost), set(look.answered)) == (set(), {cancelled.place})
 
 
-def test_a_beat_of_many_jobs_tells_of_each(client: Client, w1: Consumer) -> None:
+def test_a_look_at_many_jobs_tells_of_each(client: Client, w1: Consumer) -> None:
     """More holds than one script takes are told apart by entry."""
     deliveries = delivered(client, w1, 300)
     for number in (0, 127, 128, 299):
         client.cancel("m", f"j{number}")
 
-    beat = w1.beat(list(map(hold, deliveries)))
+    look = w1.look(list(map(hold, deliveries)))
 
-    assert {deliveries[number].place for number in (0, 127, 128, 299)} == beat.answered
+    assert {deliveries[number].place for number in (0, 127, 128, 299)} == look.answered
 
 
-def test_a_beat_without_jobs_is_a_sign_of_life(raw: "Redis", w1: Consumer) -> None:
-    """An idle worker counts as alive, by the server's clock."""
-    beat = w1.beat([])
+def test_a_look_without_jobs_tells_the_time(w1: Consumer) -> None:
+    """An idle worker hears the server's clock."""
+    before = w1.server_ms()
+    look = w1.look([])
 
-    assert (beat.lost, beat.answered) == (frozenset(), frozenset())
-    assert beat.now_ms <= w1.server_ms()
-    assert raw.zscore(w1.keys.workers, "w1") == beat.now_ms + w1.limits.lease_ms
+    assert (look.lost, look.answered) == (frozenset(), frozenset())
+    assert before <= look.now_ms <= w1.server_ms()
+
+
+def test_a_renewal_without_jobs_is_a_sign_of_life(raw: "Redis", w1: Consumer) -> None:
+    """An idle worker counts as alive, by the server's clock, and so where its streams are gone."""
+    raw.delete(*map(w1.keys.stream, LANES))
+    before = w1.server_ms()
+
+    assert renewed(w1) == 0
+    assert before + LEASE_MS <= (raw.zscore(w1.keys.workers, "w1") or 0) <= w1.server_ms() + LEASE_MS
+
+
+def test_a_renewal_reaches_every_job_and_no_other_worker(
+    client: Client, raw: "Redis", w1: Consumer, w2: Consumer
+) -> None:
+    """However many jobs a worker holds, all are renewed; those of another lapse as they would."""
+    deliveries = delivered(client, w1, 1101)
+    (other,) = delivered_to(client, w2)
+    for delivery in (deliveries[0], deliveries[1100]):
+        age(raw, w1, delivery, idle_ms=LEASE_MS + 1)
+    age(raw, w2, other, idle_ms=LEASE_MS + 1)
+
+    assert renewed(w1) == 1101
+    assert ids(w1.claim("interactive", 10, suspect=True).taken) == ["other"]
 
 
 def test_a_buried_job_is_answered_and_kept_for_the_operator(client: Client, raw: "Redis", w1: Consumer) -> None:
@@ -421,7 +455,7 @@ def test_jobs_of_one_entry_id_in_both_lanes_are_told_apart(client: Client, raw: 
     interactive, bulk = twins(raw, w1)
     client.cancel("m", "bulk")
 
-    assert w1.beat([hold(interactive), hold(bulk)]).answered == {bulk.place}
+    assert w1.look([hold(interactive), hold(bulk)]).answered == {bulk.place}
     assert w1.answered([interactive, bulk]) == {bulk.place}
     assert ids(w1.adopt({interactive.place})) == ["bulk"]
 
@@ -438,7 +472,7 @@ def test_replies_that_are_there_are_found_for_many_at_once(client: Client, w1: C
 def test_a_worker_is_announced_to_callers_operators_and_scripts(client: Client, raw: "Redis", w1: Consumer) -> None:
     """Who serves what, and under which limits, is told where the protocol says, and lapses by itself."""
     w1.announce({"device": "cpu", "ops": "op"})
-    w1.beat([])
+    renewed(w1)
 
     state = client.ask(inspection.model_state(w1.keys.prefix, "m"))
 
@@ -453,7 +487,7 @@ def test_a_worker_is_announced_to_callers_operators_and_scripts(client: Client, 
 def test_a_worker_that_leaves_is_gone(client: Client, raw: "Redis", w1: Consumer) -> None:
     """Nothing of a worker without jobs stays behind."""
     w1.announce({"device": "cpu"})
-    w1.beat([])
+    renewed(w1)
     delivered(client, w1)
     w1.release([hold(delivery) for delivery in w1.adopt(())])
 

@@ -19,6 +19,7 @@ from PIL import ExifTags, Image
 
 from rpc import Embeddings, InvalidInput, PartialFailure, RedisSettings, Segment, Timeout, Transcript, Word
 from rpc.consumer import Consumer
+from tests.answering import show_life
 from tests.callers import Callers
 from tests.conftest import ON_VALKEY, MakeConsumer
 from tests.families import Families, text_vector, vector_of
@@ -186,7 +187,7 @@ def test_a_list_sent_again_joins_its_jobs(callers: Callers, make_consumer: MakeC
 
 def _live(consumer: Consumer, **about: str) -> None:
     consumer.announce(about)
-    consumer.beat([])
+    show_life(consumer)
 
 
 def test_an_id_of_another_list_is_told(callers: Callers, families: Families) -> None:

@@ -18,6 +18,7 @@ from redis import Redis
 
 from rpc import AsyncModelServiceClient, InvalidInput, ModelServiceClient, RedisSettings, Timeout, Unavailable
 from rpc import model_service as origin
+from tests.answering import show_life
 from tests.conftest import ON_VALKEY, MakeConsumer
 from tests.families import STARTED, Families, text_vector, vector_of
 from tests.waiting import LONG_S
@@ -155,7 +156,7 @@ def test_without_a_worker_nothing_is_healthy(kind: Callable[..., Any], make_cons
     """A queue that nobody serves is no service: it raises, as the old client did when nobody answered."""
     consumer = make_consumer(model="siglip")
     consumer.announce({"device": "cpu"})
-    consumer.beat([])
+    show_life(consumer)
     consumer.leave()
 
     with kind() as client, pytest.raises(Unavailable, match="no worker is alive"):

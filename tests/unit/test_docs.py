@@ -12,9 +12,10 @@ from prometheus_client import CollectorRegistry
 from pydantic import BaseModel, SecretStr
 
 from inference_worker import settings as worker_settings
-from inference_worker.metrics import LaneCollector, WorkerMetrics
+from inference_worker.metrics import WorkerMetrics
 from inference_worker.registry import MODELS
 from inference_worker.settings import WorkerSettings
+from inference_worker.supervisor.metrics import LaneCollector, SupervisorCollector
 from rpc import codec, errors, keys, scripts
 from rpc import settings as redis_settings
 from rpc.errors import RpcError
@@ -90,6 +91,7 @@ def metric_names() -> list[str]:
     """Return the names of all metrics a worker serves, as a scrape shows them."""
     registries = (WorkerMetrics().registry, CollectorRegistry())
     registries[1].register(LaneCollector(list))
+    registries[1].register(SupervisorCollector(dict, lambda: True))
     families = [family for registry in registries for family in registry.collect()]
     return [f"{family.name}_total" if family.type == "counter" else family.name for family in families]
 

@@ -5,11 +5,10 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from inference_worker.batching import Batch
 from inference_worker.job import JobInHand
-from inference_worker.metrics import LaneCollector, WorkerMetrics, origin_label
+from inference_worker.metrics import WorkerMetrics, origin_label
 from inference_worker.models.base import Unit
 from rpc.codec import Malformed
 from rpc.consumer import Delivery
-from rpc.inspection import LaneState, ModelState
 from tests.unit.inference_worker.samples import delivery, in_hand
 
 TWO_OPS = ("embed_image", "embed_text")
@@ -134,27 +133,6 @@ def test_what_is_in_hand_is_asked_for_at_each_scrape() -> None:
     metrics.of("m", ("op",)).in_hand(lambda: next(counts))
 
     assert [value(metrics, "penstock_jobs_in_hand", model="m") for _ in range(2)] == [3.0, 0.0]
-
-
-def test_lanes_are_told_as_redis_has_them() -> None:
-    """Waiting, running, age and dead letter come from Redis, for every lane."""
-    state = ModelState("m", (LaneState("interactive", 3, 2, 1500), LaneState("bulk", 1, 0, 0)), 4, {})
-    metrics = WorkerMetrics()
-    metrics.registry.register(LaneCollector(lambda: [state]))
-
-    assert value(metrics, "penstock_jobs_waiting", model="m", lane="interactive") == 3
-    assert value(metrics, "penstock_jobs_running", model="m", lane="interactive") == 2
-    assert value(metrics, "penstock_oldest_job_seconds", model="m", lane="interactive") == 1.5
-    assert value(metrics, "penstock_jobs_waiting", model="m", lane="bulk") == 1
-    assert value(metrics, "penstock_dead_letter_jobs", model="m") == 4
-
-
-def test_without_redis_the_lanes_are_not_told() -> None:
-    """A scrape while Redis is away has the worker's own metrics and no made-up zeros."""
-    metrics = WorkerMetrics()
-    metrics.registry.register(LaneCollector(list))
-
-    assert value(metrics, "penstock_jobs_waiting", model="m", lane="interactive") is None
 
 
 def test_no_metric_has_a_label_of_unbounded_values() -> None:

@@ -1,6 +1,7 @@
 """What jobs are told."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from inference_worker.models.base import Model, Outcome, Runtime, Unit
 from inference_worker.outcome import blame, conclude, kept_ms, refusal, stored, verdict, worth_asking
 from rpc.errors import Cancelled, Expired, InvalidInput, ModelError, RpcError, UnknownModel
+from rpc.keys import DIED
 from rpc.messages import HOUR_MS, Failure, Job, Meta, Success
 from tests.models import BadFinish, Upper
 from tests.unit.inference_worker.samples import delivery
@@ -47,12 +49,13 @@ def test_a_job_may_be_started_until_its_time_to_live_ends(waited_ms: float, *, e
 
 
 def test_a_job_handed_out_too_often_is_told_how_often() -> None:
-    """The verdict names the number of deliveries, and the last words if there are any."""
-    failure = verdict(delivery(deliveries=3), "segfault")
+    """The verdict names the number of deliveries, and how the last engine ended if its supervisor told."""
+    untold = verdict(delivery(deliveries=3))
+    told = verdict(replace(delivery(deliveries=3), left_by=f"{DIED}SIGSEGV"))
 
-    assert failure.code == "dead_lettered"
-    assert "after 3 deliveries" in failure.message
-    assert failure.message.endswith(": segfault")
+    assert untold.code == told.code == "dead_lettered"
+    assert untold.message.endswith("after 3 deliveries, none of which was finished")
+    assert told.message.endswith(": SIGSEGV")
 
 
 @pytest.mark.parametrize(("deliveries", "waited_ms", "expected"), [(1, 1.0, False), (1, 50.0, True), (2, 1.0, True)])

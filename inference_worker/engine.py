@@ -1,28 +1,27 @@
-"""The life of a worker: loading, ready, draining, stopped. One owner of the state, and of the order of the end."""
+"""The life of an engine: loading, ready, draining, stopped. One owner of the state, and of the order of the end."""
 
 import contextlib
 import enum
 import logging
 import os
 import queue
-import socket
 import threading
 import time
-import uuid
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from inference_worker import __version__
+from inference_worker import __version__, exits
 from inference_worker.clock import ServerClock
-from inference_worker.lease import LeaseRenewal
-from inference_worker.metrics import LaneCollector, WorkerMetrics
+from inference_worker.finishing import BeyondUse
+from inference_worker.link import Gone, Link
+from inference_worker.lookout import Lookout
+from inference_worker.metrics import WorkerMetrics
 from inference_worker.models.base import Model
 from inference_worker.pipeline import Pipeline, Surroundings
 from inference_worker.registry import check_fit, load
 from inference_worker.settings import WorkerSettings
-from rpc.connection import BlockingConnection
+from inference_worker.stamps import Stamps
 from rpc.errors import RpcError
-from rpc.inspection import ModelState, model_state
 from rpc.settings import RedisSettings
 
 log = logging.getLogger(__name__)
@@ -31,9 +30,12 @@ log = logging.getLogger(__name__)
 SIGNALS_HEARD_S = 0.2
 """The longest until a signal is heard."""
 
+TICK_S = 0.5
+"""How often an engine says that it gets round to saying so."""
+
 
 class State(enum.Enum):
-    """Where a worker is in its life."""
+    """Where an engine is in its life."""
 
     LOADING = "loading"
     READY = "ready"
@@ -41,89 +43,107 @@ class State(enum.Enum):
     STOPPED = "stopped"
 
 
-def consumer_name() -> str:
-    """Return a name no other start of a worker has: host, pid and a part made up at this start."""
-    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+@dataclass(frozen=True, slots=True)
+class Tether:
+    """What ties an engine to its supervisor: its name, the health port told to others, stamps and line."""
+
+    name: str
+    health: str
+    stamps: Stamps
+    link: Link
 
 
-class Worker:
+class Engine:
     """Serves models until told to stop, or until one of its stages dies."""
 
-    def __init__(self, models: Sequence[Model], settings: WorkerSettings, redis: RedisSettings) -> None:
-        self.name = consumer_name()
+    def __init__(self, models: Sequence[Model], settings: WorkerSettings, redis: RedisSettings, tether: Tether) -> None:
         self.metrics = WorkerMetrics()
-        self.health_address = ""
         self._models = models
         self._settings = settings
         self._redis = redis
+        self._tether = tether
         self._state = State.LOADING
         self._started = time.time()
-        # what ends the worker: the name of a stage that died, or None; safe to put in a signal handler
-        self._ends: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._failure: str | None = None
+        # what ends the engine, as its exit status; safe to put in a signal handler
+        self._ends: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._clock = ServerClock()
         self._threads: list[threading.Thread] = []
-        self._renewal: LeaseRenewal | None = None
-        self._scrape = BlockingConnection(redis)
-        self.metrics.registry.register(LaneCollector(self._lane_states))
+        self._lookout: Lookout | None = None
 
     def __repr__(self) -> str:
         """Return name and state."""
-        return f"<Worker {self.name} {self._state.value}>"
+        return f"<Engine {self._tether.name} {self._state.value}>"
 
     def stop(self) -> None:
-        """Ask the worker to drain and stop; `run` returns when it has. To be called in a signal handler.
+        """Ask the engine to drain and stop; `run` returns when it has. To be called in a signal handler.
 
-        A worker that is still loading holds no jobs and ends at once.
+        An engine that is still loading holds no jobs and ends at once.
         """
         if self._state is State.LOADING:
             raise SystemExit(0)
-        self._ends.put(None)
+        self._ends.put(exits.STOPPED)
 
     def run(self) -> int:
-        """Load, serve and drain; return the exit status: 0 after a stop, 1 after a stage died."""
+        """Load, serve and drain; return the exit status: see `exits`."""
         if self._settings.memory_check:
             check_fit(self._models)
         for model in self._models:
             load(model)
         pipelines = [Pipeline(model, self._surroundings()) for model in self._models]
         self._start(pipelines)
-        self._failure = self._end()
-        if self._failure is None:
+        status = self._end()
+        if status == exits.STOPPED:
             self._drain(pipelines)
         self._state = State.STOPPED
-        return 0 if self._failure is None else 1
+        return status
 
-    def _end(self) -> str | None:
-        """Wait for what ends the worker, and return it."""
+    def _end(self) -> int:
+        """Wait for what ends the engine, and return the status it ends with."""
         while True:
             # a signal that the system hands to another thread is heard only when this one runs again
             with contextlib.suppress(queue.Empty):
                 return self._ends.get(timeout=SIGNALS_HEARD_S)
 
     def _surroundings(self) -> Surroundings:
-        return Surroundings(self.name, self._redis, self._settings, self.metrics, self._clock, self._about)
+        tether = self._tether
+        return Surroundings(
+            tether.name, self._redis, self._settings, self.metrics, self._clock, tether.stamps, self._about
+        )
 
     def _about(self) -> dict[str, str]:
         return {
             "state": self._state.value,
             "version": __version__,
             "started": f"{self._started:.0f}",
-            "health": self.health_address,
+            "health": self._tether.health,
+            "pid": str(os.getpid()),
         }
 
     def _start(self, pipelines: Sequence[Pipeline]) -> None:
-        self._renewal = LeaseRenewal(
-            [pipeline.leased for pipeline in pipelines], self._clock, lease_s=self._settings.lease_s
+        self._lookout = Lookout(
+            [pipeline.watched for pipeline in pipelines], self._clock, lease_s=self._settings.lease_s
         )
         self._state = State.READY
-        self.metrics.ready.set(1)
-        self._spawn("leases", self._renewal.run)
+        self._spawn("line", self._tell_supervisor)
+        self._spawn("lookout", self._lookout.run)
         for pipeline in pipelines:
             for stage, run in pipeline.working.items():
                 self._spawn(f"{stage}-{pipeline.model.name}", run)
             self._spawn(f"read-{pipeline.model.name}", pipeline.reading)
-        log.info("ready: %s serves %s", self.name, ", ".join(model.name for model in self._models))
+
+    def _tell_supervisor(self) -> None:
+        """Tick, and answer what the supervisor asks; end with it."""
+        link, stamps = self._tether.link, self._tether.stamps
+        try:
+            stamps.tick(time.monotonic())
+            link.say("ready", [model.name for model in self._models])
+            while True:
+                if link.hear(TICK_S):
+                    link.say("metrics", self.metrics.text())
+                stamps.tick(time.monotonic())
+        except Gone:
+            # leases lapse and other workers take over; nobody renews them here any more
+            os._exit(1)
 
     def _spawn(self, name: str, stage: Callable[[], None]) -> None:
         thread = threading.Thread(target=self._guarded, args=(name, stage), name=name, daemon=True)
@@ -133,14 +153,16 @@ class Worker:
     def _guarded(self, name: str, stage: Callable[[], None]) -> None:
         try:
             stage()
+        except BeyondUse as error:
+            log.error("the engine ends, another one may do better: %s", error)  # noqa: TRY400 (it is no fault of ours)
+            self._ends.put(exits.BEYOND_USE)
         except BaseException:
-            # a worker that misses a stage would hold jobs for ever; dead, it gives them to the others
-            log.exception("stage %s died; the worker ends", name)
-            self._ends.put(name)
+            # an engine that misses a stage would hold jobs for ever; dead, it gives them to the others
+            log.exception("stage %s died; the engine ends", name)
+            self._ends.put(exits.FAILED)
 
     def _drain(self, pipelines: Sequence[Pipeline]) -> None:
         self._state = State.DRAINING
-        self.metrics.ready.set(0)
         end = time.monotonic() + self._settings.drain_grace_s
         for pipeline in pipelines:
             pipeline.stop_reading()
@@ -152,11 +174,11 @@ class Worker:
         given_back += sum(self._give_back(pipeline, running=True) for pipeline in pipelines)
         for pipeline in pipelines:
             pipeline.close()
-        # leases are renewed to the last reply, so that no job is taken over while it is being answered
+        # jobs are looked after to the last reply
         self._join("finish-", 2.0)
-        if self._renewal is not None:
-            self._renewal.stop()
-        self._join("leases", 2.0)
+        if self._lookout is not None:
+            self._lookout.stop()
+        self._join("lookout", 2.0)
         for pipeline in pipelines:
             self._quietly(pipeline.leave)
         log.info("drained: %d jobs given back", given_back)
@@ -177,34 +199,5 @@ class Worker:
                 thread.join(timeout_s)
 
     def stuck(self) -> bool:
-        """Return whether a stage has not ended although the worker has."""
+        """Return whether a stage has not ended although the engine has."""
         return any(thread.is_alive() for thread in self._threads)
-
-    def alive(self) -> bool:
-        """Return whether every stage runs and the lease renewal is not stuck."""
-        if self._state is State.LOADING:
-            return True
-        late = self._renewal is not None and self._renewal.late(time.monotonic())
-        return self._failure is None and not late
-
-    def ready(self) -> bool:
-        """Return whether jobs are being taken and Redis has heard of it lately."""
-        fresh = self._renewal is not None and self._renewal.fresh(time.monotonic())
-        return self._state is State.READY and self._failure is None and fresh
-
-    def state(self) -> dict[str, Any]:
-        """Return what a person would want to know."""
-        return {
-            "worker": self.name,
-            "state": self._state.value,
-            "models": [model.name for model in self._models],
-            "failed_stage": self._failure,
-            "uptime_s": round(time.time() - self._started, 1),
-        }
-
-    def _lane_states(self) -> Iterator[ModelState]:
-        for model in self._models:
-            try:
-                yield self._scrape.run(model_state(self._redis.prefix, model.name))
-            except RpcError:
-                return

@@ -1,0 +1,127 @@
+"""An engine as its supervisor sees it: a process, a line to it, and what it says in shared memory."""
+
+import logging
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from inference_worker import exits
+from inference_worker.link import Gone, Link
+from inference_worker.stamps import Stamps
+from rpc.consumer import Place
+
+log = logging.getLogger(__name__)
+
+COMMAND = (sys.executable, "-m", "inference_worker", "engine")
+
+METRICS_S = 1.0
+"""How long an engine may take to tell its metrics; a busy library may let it take longer."""
+
+
+class EngineProcess:
+    """One engine, from its start to its end. To be started by the thread that lives longest: it dies with that."""
+
+    def __init__(self, device: str, order: Mapping[str, Any], *, stages: int) -> None:
+        self.name = str(order["name"])
+        self.device = device
+        self.models: Sequence[str] = ()
+        self.ready = False
+        self.killed_for = ""
+        self.stamps = Stamps.create(stages)
+        self._link, far = Link.pair()
+        self._metrics: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._last_metrics = ""
+        self._asking = threading.Lock()
+        descriptors = (far.descriptor, self.stamps.descriptor)
+        self._process = subprocess.Popen(  # noqa: S603 (our own command)
+            [*COMMAND, *map(str, descriptors)], pass_fds=descriptors, stdin=subprocess.DEVNULL
+        )
+        far.close()
+        self._listener = threading.Thread(target=self._listen, name=f"engine-{device}", daemon=True)
+        self._link.say("order", {**order, "device": device})
+        self._listener.start()
+
+    def __repr__(self) -> str:
+        """Return its name and pid."""
+        return f"<EngineProcess {self.name} pid {self.pid}>"
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def _listen(self) -> None:
+        try:
+            while heard := self._link.hear():
+                what, content = heard
+                if what == "ready":
+                    self.models, self.ready = content, True
+                    log.info("ready: %s serves %s", self.name, ", ".join(content))
+                else:
+                    self._metrics.put(content)
+        except Gone:
+            self.ready = False
+
+    def metrics(self) -> str:
+        """Return its metrics as text: the last it told, if it does not get round to telling them now."""
+        with self._asking:
+            while not self._metrics.empty():
+                self._last_metrics = self._metrics.get()
+            try:
+                self._link.say("metrics")
+                self._last_metrics = self._metrics.get(timeout=METRICS_S)
+            except (Gone, queue.Empty):
+                pass
+            return self._last_metrics
+
+    def stuck_since(self) -> float | None:
+        """Return since when it has made no progress; None while it loads."""
+        return self.stamps.stuck_since()
+
+    def working_on(self, model: str) -> frozenset[Place] | None:
+        """Return the entries of a model it was at when it ended; None if that is not known."""
+        if self.ended() == exits.BEYOND_USE:
+            return frozenset()
+        works = self.stamps.works()
+        lists = [work.entries for work in works if work.model == model]
+        if not works or any(entries is None for entries in lists):
+            return None
+        return frozenset(place for entries in lists if entries for place in entries)
+
+    def ended(self) -> int | None:
+        """Return its exit status if it has ended, negative if a signal ended it; else None."""
+        return self._process.poll()
+
+    def terminate(self) -> None:
+        """Ask it to drain and stop."""
+        self._process.terminate()
+
+    def kill(self, why: str) -> None:
+        """End it at once."""
+        if not self.killed_for:
+            log.error("%s is killed: %s", self.name, why)
+            self.killed_for = why
+            self._process.kill()
+
+    def how_it_ended(self) -> str:
+        """Return in words how it ended: why it was killed, a signal's name, or its exit status."""
+        return self.killed_for or _told(self._process.returncode)
+
+    def close(self) -> None:
+        """Let go of what it left behind, once it has ended."""
+        self._listener.join(METRICS_S)
+        self._link.close()
+        self.stamps.close()
+
+
+def _told(status: int) -> str:
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        return signal.Signals(-status).name
+    except ValueError:
+        return f"signal {-status}"

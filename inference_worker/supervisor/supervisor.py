@@ -1,0 +1,205 @@
+"""The life of a worker: engines started, watched, replaced and stopped. One owner of the order of the end."""
+
+import contextlib
+import logging
+import os
+import queue
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from inference_worker import exits
+from inference_worker.settings import WorkerSettings
+from inference_worker.supervisor.engine_process import EngineProcess
+from inference_worker.supervisor.health import HealthPort
+from inference_worker.supervisor.leases import Death, Leases, progressing
+from inference_worker.supervisor.metrics import EnginesCollector, LaneCollector, SupervisorCollector, registry
+from inference_worker.supervisor.restarts import Restarts
+from rpc.connection import BlockingConnection
+from rpc.errors import RpcError
+from rpc.inspection import ModelState, model_state
+from rpc.settings import RedisSettings
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 0.1
+"""How often engines are looked at; also the longest until a signal is heard."""
+
+LEAVING_S = 10.0
+"""How much longer than its grace an engine may take to end, before it is ended."""
+
+STAGES_PER_MODEL = 2
+"""Threads of a model that say what they are at, besides those that prepare: infer and finish."""
+
+
+class Supervisor:
+    """Keeps one engine running for each device until told to stop, or until one cannot be kept running."""
+
+    def __init__(self, settings: WorkerSettings, redis: RedisSettings) -> None:
+        self._settings = settings
+        self._redis = redis
+        self._started = time.time()
+        self._engines: dict[int, EngineProcess] = {}
+        self._restarts = [Restarts(settings.most_failures) for _ in settings.engines]
+        self._was_ready = False
+        self._status = exits.STOPPED
+        self._end_at: float | None = None
+        # safe to put in a signal handler
+        self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._leases = Leases(redis, self._running, lease_s=settings.lease_s, hang_after_s=settings.hang_after_s)
+        self._scrape = BlockingConnection(redis)
+        self._health = HealthPort(
+            self,
+            registry(
+                EnginesCollector(self._texts),
+                SupervisorCollector(self._devices, self.ready),
+                LaneCollector(self._lane_states),
+            ),
+            host=settings.health_host,
+            port=settings.health_port,
+        )
+
+    def stop(self, number: int) -> None:
+        """Ask all engines to drain and stop; `run` returns when they have. To be called in a signal handler."""
+        self._signals.put(number)
+
+    def run(self) -> int:
+        """Serve until stopped; return the exit status: see `exits`."""
+        self._health.start()
+        renewing = threading.Thread(target=self._leases.run, name="leases", daemon=True)
+        renewing.start()
+        for place in range(len(self._settings.engines)):
+            self._start(place)
+        while self._engines or not self._stopping:
+            self._hear_signal()
+            self._look()
+        self._leases.stop()
+        renewing.join(2.0)
+        self._health.stop()
+        return self._status
+
+    def _start(self, place: int) -> None:
+        device = self._settings.engines[place]
+        name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        order = {
+            "name": name,
+            "supervisor": os.getpid(),
+            "health": self._health.address,
+            "settings": self._settings.model_dump(mode="json"),
+            "redis": {**self._redis.model_dump(mode="json"), "url": self._redis.url.get_secret_value()},
+        }
+        stages = len(self._settings.serving) * (STAGES_PER_MODEL + self._settings.prepare_threads)
+        self._engines[place] = EngineProcess(device, order, stages=stages)
+
+    def _running(self) -> list[EngineProcess]:
+        return list(self._engines.values())
+
+    def _hear_signal(self) -> None:
+        # a signal that the system hands to another thread is heard only when this one runs again
+        with contextlib.suppress(queue.Empty):
+            number = self._signals.get(timeout=LOOK_S)
+            if self._stopping:
+                # asked twice: leases lapse, other workers take over
+                os._exit(128 + number)
+            self._end(exits.STOPPED)
+
+    @property
+    def _stopping(self) -> bool:
+        return self._end_at is not None
+
+    def _end(self, status: int) -> None:
+        """Have all engines drain and stop, to end with this status."""
+        if not self._stopping:
+            self._status = status
+            self._end_at = time.monotonic() + self._settings.drain_grace_s + LEAVING_S
+            for engine in self._running():
+                engine.terminate()
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        for place, engine in list(self._engines.items()):
+            self._was_ready |= engine.ready
+            if engine.ended() is not None:
+                self._ended(place, engine, now)
+            elif not progressing(engine.stuck_since(), now, self._settings.hang_after_s):
+                engine.kill(f"no progress for {self._settings.hang_after_s:g} s")
+            elif self._end_at is not None and now > self._end_at:
+                engine.kill("not ended in time")
+        for place, restarts in enumerate(self._restarts):
+            if not self._stopping and restarts.due(now):
+                self._start(place)
+
+    def _ended(self, place: int, engine: EngineProcess, now: float) -> None:
+        """Take leave of an engine that has ended, and decide what that means."""
+        status = engine.ended()
+        if status is None:
+            raise AssertionError("unreachable")
+        del self._engines[place]
+        how = engine.how_it_ended()
+        if status != exits.STOPPED:
+            self._leases.bereaved([Death(model, engine.name, how, engine.working_on(model)) for model in engine.models])
+        served = engine.stamps.served > 0
+        engine.close()
+        if self._stopping:
+            return
+        if status == exits.WRONG_SETTING:
+            self._end(exits.WRONG_SETTING)
+        elif status == exits.NOT_LOADED and not self._was_ready:
+            self._end(exits.FAILED)
+        elif not self._restarts[place].ended(now, served=served):
+            log.error(
+                "%d engines in a row ended without serving a job; the worker gives up", self._settings.most_failures
+            )
+            self._end(exits.FAILED)
+        else:
+            log.warning("engine %s ended (%s) and is replaced", engine.name, how)
+
+    def alive(self) -> bool:
+        """Return whether this process does its work; an engine that is being replaced is part of it."""
+        return not self._leases.late(time.monotonic())
+
+    def ready(self) -> bool:
+        """Return whether jobs are being taken on every device and Redis has heard of it lately."""
+        engines = self._running()
+        whole = len(engines) == len(self._settings.engines) and all(engine.ready for engine in engines)
+        return whole and not self._stopping and self._leases.fresh(time.monotonic())
+
+    def state(self) -> dict[str, Any]:
+        """Return what a person would want to know."""
+        engines = self._running()
+        return {
+            "worker": ",".join(engine.name for engine in engines),
+            "state": self._state(),
+            "models": sorted({model for engine in engines for model in engine.models}),
+            "engines": [
+                {"name": each.name, "device": each.device, "pid": each.pid, "ready": each.ready} for each in engines
+            ],
+            "restarts": sum(restarts.count for restarts in self._restarts),
+            "uptime_s": round(time.time() - self._started, 1),
+        }
+
+    def _state(self) -> str:
+        if self._stopping:
+            return "draining"
+        return "ready" if self.ready() else "loading" if not self._was_ready else "not ready"
+
+    def _texts(self) -> Mapping[str, str]:
+        return {engine.name: engine.metrics() for engine in self._running() if engine.models}
+
+    def _devices(self) -> Mapping[str, tuple[int, int]]:
+        found: dict[str, tuple[int, int]] = {}
+        for place, device in enumerate(self._settings.engines):
+            running, count = found.get(device, (0, 0))
+            engine = self._engines.get(place)
+            found[device] = running + bool(engine and engine.ready), count + self._restarts[place].count
+        return found
+
+    def _lane_states(self) -> Iterator[ModelState]:
+        for model in sorted({model for engine in self._running() for model in engine.models}):
+            try:
+                yield self._scrape.run(model_state(self._redis.prefix, model))
+            except RpcError:
+                return

@@ -1,0 +1,47 @@
+"""What a supervisor says to Redis for its engines: they live, they have died, and who else is gone.
+
+Conversations like those of `rpc.calls`. None of them knows a job: what an engine holds is what the server gave it.
+"""
+
+from collections.abc import Collection, Sequence
+
+from rpc.calls import Call, script
+from rpc.keys import DIED, GROUP, LANES, RELEASED, Keys, Lane
+
+SILENT_MS = 60_000
+"""How long a consumer without sign of life and entries was not heard of before it is dropped."""
+
+REAPED_TOGETHER = 200
+
+
+def renew(prefix: str, models: Sequence[str], consumer: str, *, lease_ms: int) -> Call[int]:
+    """Renew all leases of a worker, and its sign of life, for each of its models; return how many leases."""
+    replies = yield [
+        script("renew", (keys.workers, *map(keys.stream, LANES)), (GROUP, consumer, lease_ms))
+        for keys in (Keys(prefix, model) for model in models)
+    ]
+    return sum(renewed for _, renewed in replies)
+
+
+def bereave(
+    prefix: str, model: str, consumer: str, *, died_of: str, working_on: Collection[tuple[Lane, str]] | None
+) -> Call[tuple[int, int]]:
+    """Let others take over at once what a dead worker held; return how many entries were free, how many are suspects.
+
+    `working_on` are the entries it was at when it died: one of them may have killed it. None: nobody knows.
+    """
+    keys = Keys(prefix, model)
+    names = (keys.workers, keys.worker(consumer), *map(keys.stream, LANES))
+    started = [part for lane, entry in working_on or () for part in (LANES.index(lane) + 1, entry)]
+    arguments = (GROUP, consumer, RELEASED, DIED + died_of, int(working_on is None), *started)
+    ((released, suspects),) = yield [script("bereave", names, arguments)]
+    return released, suspects
+
+
+def reap(prefix: str, model: str, *, silent_ms: int = SILENT_MS) -> Call[int]:
+    """Drop consumers of workers that are gone for good; return how many."""
+    keys = Keys(prefix, model)
+    names = (keys.workers, *map(keys.stream, LANES))
+    (gone,) = yield [script("reap", names, (GROUP, silent_ms, REAPED_TOGETHER))]
+    count: int = gone
+    return count

@@ -1,0 +1,9 @@
+-- Put an entry off, if the caller still owns it: it is taken over like one whose worker died, after a delay, its
+-- deliveries counted on.
+-- KEYS  1 stream of the lane
+-- ARGV  1 group · 2 consumer · 3 name that holds entries put off · 4 entry · 5 how idle it is to count, in ms
+-- Returns 1, or 0 if the entry is gone or somebody else's
+local pending = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[4], ARGV[4], 1)
+if #pending == 0 or pending[1][2] ~= ARGV[2] then return 0 end
+redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[3], 0, ARGV[4], 'IDLE', ARGV[5], 'JUSTID')
+return 1

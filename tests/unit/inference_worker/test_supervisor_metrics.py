@@ -1,0 +1,69 @@
+"""What a scrape of a worker tells: sums over engines, past ones included, and the lanes as Redis has them."""
+
+from collections.abc import Mapping
+
+from inference_worker.metrics import WorkerMetrics
+from inference_worker.supervisor.metrics import EnginesCollector, LaneCollector, SupervisorCollector, registry
+from rpc.inspection import LaneState, ModelState
+
+
+def told(jobs: int, seconds: float, held: float) -> str:
+    """Return what an engine tells that did so many jobs, a batch that took so long, and holds so many."""
+    metrics = WorkerMetrics()
+    metrics.jobs.labels("m", "op", "ok").inc(jobs)
+    metrics.infer.labels("m").observe(seconds)
+    metrics.held.labels("m").set(held)
+    return metrics.text()
+
+
+def test_engines_are_summed() -> None:
+    """Counters, gauges and histograms of all devices of a worker are one number each."""
+    scraped = registry(EnginesCollector(lambda: {"a": told(3, 0.004, 2.0), "b": told(4, 0.2, 1.0)}))
+
+    assert scraped.get_sample_value("penstock_jobs_total", {"model": "m", "op": "op", "status": "ok"}) == 7
+    assert scraped.get_sample_value("penstock_jobs_in_hand", {"model": "m"}) == 3
+    assert scraped.get_sample_value("penstock_infer_seconds_count", {"model": "m"}) == 2
+    assert scraped.get_sample_value("penstock_infer_seconds_bucket", {"model": "m", "le": "0.005"}) == 1
+
+
+def test_no_counter_goes_back_when_an_engine_ends() -> None:
+    """What an engine counted stays counted; what it held is gone with it."""
+    texts: dict[str, str] = {"a": told(3, 0.004, 2.0)}
+    scraped = registry(EnginesCollector(lambda: texts))
+    counted = {"model": "m", "op": "op", "status": "ok"}
+    assert scraped.get_sample_value("penstock_jobs_total", counted) == 3
+
+    del texts["a"]
+    texts["b"] = told(1, 0.004, 0.0)
+
+    assert [scraped.get_sample_value("penstock_jobs_total", counted) for _ in range(2)] == [4, 4]
+    assert scraped.get_sample_value("penstock_jobs_in_hand", {"model": "m"}) == 0
+
+
+def test_engines_are_counted_by_device() -> None:
+    """Operators see which device has no engine, and which one loses them again and again."""
+    devices: Mapping[str, tuple[int, int]] = {"cuda:0": (1, 0), "cuda:1": (0, 4)}
+    scraped = registry(SupervisorCollector(lambda: devices, lambda: False))
+
+    assert scraped.get_sample_value("penstock_engines", {"device": "cuda:1"}) == 0
+    assert scraped.get_sample_value("penstock_engine_restarts_total", {"device": "cuda:1"}) == 4
+    assert scraped.get_sample_value("penstock_worker_ready") == 0
+
+
+def test_lanes_are_told_as_redis_has_them() -> None:
+    """Waiting, running, age and dead letter come from Redis, for every lane."""
+    state = ModelState("m", (LaneState("interactive", 3, 2, 1500), LaneState("bulk", 1, 0, 0)), 4, {})
+    scraped = registry(LaneCollector(lambda: [state]))
+
+    assert scraped.get_sample_value("penstock_jobs_waiting", {"model": "m", "lane": "interactive"}) == 3
+    assert scraped.get_sample_value("penstock_jobs_running", {"model": "m", "lane": "interactive"}) == 2
+    assert scraped.get_sample_value("penstock_oldest_job_seconds", {"model": "m", "lane": "interactive"}) == 1.5
+    assert scraped.get_sample_value("penstock_jobs_waiting", {"model": "m", "lane": "bulk"}) == 1
+    assert scraped.get_sample_value("penstock_dead_letter_jobs", {"model": "m"}) == 4
+
+
+def test_without_redis_the_lanes_are_not_told() -> None:
+    """A scrape while Redis is away has the engines' own metrics and no made-up zeros."""
+    scraped = registry(LaneCollector(list))
+
+    assert scraped.get_sample_value("penstock_jobs_waiting", {"model": "m", "lane": "interactive"}) is None
