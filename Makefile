@@ -5,8 +5,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 PYTEST_FLAGS ?=
+SEED ?= 1
+SECONDS_EACH ?= 60
+MINUTES ?= 10
 
-.PHONY: install demo test check format bench clean
+.PHONY: install demo test check format bench chaos soak clean
 
 install: $(INSTALLED)
 
@@ -37,6 +40,12 @@ format: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python bench/echo.py
 	$(BIN)/python bench/embedding.py
+
+chaos: $(INSTALLED)
+	$(BIN)/python -m tests.chaos --seed $(SEED) --seconds $(SECONDS_EACH)
+
+soak: $(INSTALLED)
+	$(BIN)/python -m tests.chaos.soak --seed $(SEED) --minutes $(MINUTES)
 
 clean:
 	rm -rf .venv build dist .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -1,23 +1,33 @@
-"""A way to the server on which replies get lost: the command arrives and is carried out, its answer never comes."""
+"""A way to the server on which replies get lost: the command arrives and is carried out, its answer never comes.
+
+It can also fall silent for a while: lines stay open, and nothing passes.
+"""
 
 import contextlib
 import socket
+import struct
 import threading
+from collections.abc import Iterator
 from typing import Self
 
 from tests.servers import Server
 
 CHUNK = 65_536
 
+AT_ONCE = struct.pack("ii", 1, 0)
+"""The option of a socket that makes its end a reset."""
+
 
 class Proxy:
-    """Passes bytes on in both directions, until it is told to swallow a reply and cut the line."""
+    """Passes bytes on in both directions, until it is told to swallow a reply and reset the line, or to be silent."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._doomed: list[bytes] = []
         self._guard = threading.Lock()
+        self._flowing = threading.Event()
+        self._flowing.set()
         self._sockets: list[socket.socket] = []
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
 
@@ -28,6 +38,7 @@ class Proxy:
 
     def __exit__(self, *_: object) -> None:
         """Cut every line."""
+        self._flowing.set()
         with self._guard:
             # a close alone would not wake a thread that waits in accept
             for link in (self._listener, *self._sockets):
@@ -45,34 +56,74 @@ class Proxy:
         with self._guard:
             self._doomed += [command] * times
 
+    def lose_no_more(self) -> None:
+        """Swallow no reply from now on."""
+        with self._guard:
+            self._doomed.clear()
+
     @property
     def to_lose(self) -> int:
         """How many replies are still to be swallowed."""
         with self._guard:
             return len(self._doomed)
 
+    @contextlib.contextmanager
+    def silent(self) -> Iterator[None]:
+        """Let nothing pass in either direction meanwhile; what came is passed on afterwards."""
+        self._flowing.clear()
+        try:
+            yield
+        finally:
+            self._flowing.set()
+
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = self._listener.accept()
-                far = socket.create_connection(("127.0.0.1", self._server.port), timeout=5.0)
+                try:
+                    far = socket.create_connection(("127.0.0.1", self._server.port), timeout=5.0)
+                except OSError:
+                    # the server is away; whoever called may call again
+                    _hang_up(near)
+                    continue
                 far.settimeout(None)
-                cut = threading.Event()
-                with self._guard:
-                    self._sockets += [near, far]
-                    self._threads += [
-                        threading.Thread(target=self._commands, args=(near, far, cut), daemon=True),
-                        threading.Thread(target=_replies, args=(near, far, cut), daemon=True),
-                    ]
-                    for thread in self._threads[-2:]:
-                        thread.start()
+                self._join(near, far)
+
+    def _join(self, near: socket.socket, far: socket.socket) -> None:
+        cut = threading.Event()
+        with self._guard:
+            self._forget_ended()
+            self._sockets += [near, far]
+            self._threads += [
+                threading.Thread(target=self._commands, args=(near, far, cut), daemon=True),
+                threading.Thread(target=self._replies, args=(near, far, cut), daemon=True),
+            ]
+            for thread in self._threads[-2:]:
+                thread.start()
+
+    def _forget_ended(self) -> None:
+        self._sockets = [link for link in self._sockets if link.fileno() != -1]
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
 
     def _commands(self, near: socket.socket, far: socket.socket, cut: threading.Event) -> None:
         with contextlib.suppress(OSError):
             while data := near.recv(CHUNK):
+                self._flowing.wait()
                 if self._is_doomed(data):
                     cut.set()
                 far.sendall(data)
+        _hang_up(far)
+
+    def _replies(self, near: socket.socket, far: socket.socket, cut: threading.Event) -> None:
+        with contextlib.suppress(OSError):
+            while data := far.recv(CHUNK):
+                self._flowing.wait()
+                if cut.is_set():
+                    break
+                near.sendall(data)
+        if cut.is_set():
+            _reset(near)
+        _hang_up(near)
         _hang_up(far)
 
     def _is_doomed(self, data: bytes) -> bool:
@@ -83,14 +134,12 @@ class Proxy:
             return doomed is not None
 
 
-def _replies(near: socket.socket, far: socket.socket, cut: threading.Event) -> None:
+def _reset(link: socket.socket) -> None:
     with contextlib.suppress(OSError):
-        while data := far.recv(CHUNK):
-            if cut.is_set():
-                break
-            near.sendall(data)
-    _hang_up(near)
-    _hang_up(far)
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
+        # only the half that wakes a thread reading here: closing the other one in order would send no reset
+        link.shutdown(socket.SHUT_RD)
+        link.close()
 
 
 def _hang_up(link: socket.socket) -> None:

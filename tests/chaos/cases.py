@@ -1,0 +1,106 @@
+"""A history sorted by job: all that was ever said about each, in the order it happened. Pure."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.chaos.cargo import MOODS, Cargo
+from tests.chaos.history import Event
+
+
+@dataclass(slots=True)
+class Case:
+    """One job.
+
+    Attributes:
+        submitted: the event of its first submission.
+        replies: every reply a caller got.
+        unsure: every time a caller was told something that is no reply.
+        cancelling: every attempt to cancel it.
+        outcomes: what those were told that got through.
+        executed: execution -> which of its inputs.
+        stored: the reply that was in Redis at the end.
+        broken: errors a client raised that it must not.
+    """
+
+    submitted: Event
+    replies: list[Event] = field(default_factory=list)
+    unsure: list[Event] = field(default_factory=list)
+    cancelling: list[Event] = field(default_factory=list)
+    outcomes: list[str] = field(default_factory=list)
+    executed: dict[str, int] = field(default_factory=dict)
+    stored: Event | None = None
+    broken: list[str] = field(default_factory=list)
+
+    @property
+    def job(self) -> str:
+        """Its id."""
+        return str(self.submitted["job"])
+
+    @property
+    def cargo(self) -> list[Cargo]:
+        """Its inputs."""
+        given = enumerate(self.submitted["cargo"])
+        return [Cargo(self.job, index, MOODS[mood], size, binary) for index, (mood, size, binary) in given]
+
+    @property
+    def poison(self) -> bool:
+        """Whether it kills who runs it."""
+        return any(cargo.mood == "kills" for cargo in self.cargo)
+
+    @property
+    def trips(self) -> bool:
+        """Whether the model fails over it."""
+        return any(cargo.mood == "trips" for cargo in self.cargo)
+
+    @property
+    def known(self) -> list[Event]:
+        """All replies that are known of, those callers got and the stored one."""
+        return [*self.replies, *([self.stored] if self.stored else [])]
+
+    @property
+    def extra(self) -> int:
+        """How many of its executions were more than one of each input."""
+        return len(self.executed) - len(set(self.executed.values()))
+
+    @property
+    def took_s(self) -> float | None:
+        """From its submission to its first reply."""
+        return self.replies[0]["at"] - self.submitted["at"] if self.replies else None
+
+    def hear(self, event: Event) -> None:
+        """Take in what was said about it."""
+        match event["event"]:
+            case "replied":
+                self.replies.append(event)
+            case "unsure":
+                self.unsure.append(event)
+            case "cancelling":
+                self.cancelling.append(event)
+            case "cancelled":
+                self.outcomes.append(event["outcome"])
+            case "executed":
+                self.executed[event["run"]] = event["index"]
+            case "stored":
+                self.stored = event
+            case "broken":
+                self.broken.append(event["error"])
+            case _:
+                pass
+
+
+def cases(events: Iterable[Event]) -> dict[str, Case]:
+    """Return every job of a history; what is said of a job nobody submitted is not."""
+    told: dict[str, Case] = {}
+    for event in events:
+        job = event.get("job")
+        if event["event"] == "submitted":
+            told.setdefault(str(job), Case(event))
+        elif job in told:
+            told[job].hear(event)
+    return told
+
+
+def last(events: Iterable[Event], name: str) -> dict[str, Any] | None:
+    """Return the last event of a name."""
+    return next((event for event in reversed(list(events)) if event["event"] == name), None)

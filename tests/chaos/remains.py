@@ -1,0 +1,91 @@
+"""What a run has left in Redis: looked at once every caller has its reply, and told to the history as it is."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from redis import Redis
+
+from rpc import RedisSettings
+from rpc.codec import decode_reply
+from rpc.keys import GROUP, LANES, Keys
+from rpc.messages import Failure
+from tests.chaos.history import History
+from tests.chaos.ledger import MODEL
+
+MEANT = ("}:interactive", "}:bulk", "}:dead", "}:config", "}:workers", ":models")
+"""How the keys end that stay for ever."""
+
+
+class Remains:
+    """The keys of one run."""
+
+    def __init__(self, redis: "Redis", settings: RedisSettings) -> None:
+        self._redis = redis
+        self._prefix = settings.prefix
+        self._keys = Keys(settings.prefix, MODEL)
+
+    def lanes(self) -> dict[str, dict[str, int]]:
+        """Return what is in each lane, and what of it is in somebody's hands."""
+        told: dict[str, dict[str, int]] = {}
+        for lane in LANES:
+            stream = self._keys.stream(lane)
+            pending: Any = self._redis.xpending(stream, GROUP)
+            told[lane] = {"length": int(self._redis.xlen(stream)), "pending": int(pending["pending"])}
+        return told
+
+    def empty(self) -> bool:
+        """Return whether nothing is in any lane."""
+        return not any(count for lane in self.lanes().values() for count in lane.values())
+
+    def tell(self, history: History, *, strays: Sequence[int] = ()) -> None:
+        """Write down every stored reply, and all that is left besides, processes among it."""
+        for job, reply in self._replies():
+            history.tell("stored", job=job, **reply)
+        history.tell(
+            "left",
+            lanes=self.lanes(),
+            dead=self._dead(),
+            lasting=self._lasting(),
+            jobs=self._named("job:"),
+            blobs=self._named("blob:"),
+            strays=list(strays),
+            consumers={lane: len(self._consumers(self._keys.stream(lane))) for lane in LANES},
+        )
+
+    def _consumers(self, stream: str) -> list[Any]:
+        found: list[Any] = self._redis.xinfo_consumers(stream, GROUP)
+        return found
+
+    def _names(self) -> Iterator[str]:
+        for name in self._redis.scan_iter(match=f"{self._prefix}:*", count=1000):
+            yield name.decode()
+
+    def _named(self, kind: str) -> list[str]:
+        beginning = self._keys.job("").removesuffix("job:") + kind
+        return sorted(name.removeprefix(beginning) for name in self._names() if name.startswith(beginning))
+
+    def _lasting(self) -> list[str]:
+        return sorted(name for name in self._names() if not name.endswith(MEANT) and self._redis.pttl(name) == -1)
+
+    def _dead(self) -> list[dict[str, Any]]:
+        entries: Any = self._redis.xrange(self._keys.dead)
+        told = [{name.decode(): value for name, value in fields.items()} for _, fields in entries]
+        return [
+            {"job": entry["id"].decode(), "code": entry["code"].decode(), "deliveries": int(entry["deliveries"])}
+            for entry in told
+        ]
+
+    def _replies(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        for job in self._named("result:"):
+            data: Any = self._redis.get(self._keys.result(job))
+            if data is None:
+                # its time was up just now
+                continue
+            reply = decode_reply(data)
+            if isinstance(reply, Failure):
+                yield job, {"code": reply.code}
+            else:
+                yield (
+                    job,
+                    {"code": "ok", "outputs": (reply.result or {}).get("outputs"), "attempts": reply.meta.attempts},
+                )
