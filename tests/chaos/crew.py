@@ -16,6 +16,9 @@ from tests.workers import WorkerProcess
 
 LOOK_S = 0.1
 PIPE_S = 1.0
+LINES_KEPT = 200
+"""How many of the last lines that a worker said are kept in the history."""
+
 GONE_S = 10.0
 
 
@@ -53,8 +56,11 @@ class Berth:
         # what outlives it may hold its pipe open
         status = self._worker.wait(within_s=PIPE_S)
         self.ends.append(status)
-        self._history.tell("worker_ended", berth=self.number, pid=self.pid, status=status)
+        self._history.tell("worker_ended", berth=self.number, pid=self.pid, status=status, log=self._said())
         self._worker = self._start()
+
+    def _said(self) -> list[str]:
+        return self.log.splitlines()[-LINES_KEPT:]
 
     def wait_until_ready(self) -> None:
         """Return once its worker takes jobs."""
@@ -65,6 +71,9 @@ class Berth:
         with contextlib.suppress(psutil.NoSuchProcess):
             main = psutil.Process(self.pid)
             found = [main, *main.children(recursive=True)]
+            for process in found:
+                if process.pid not in self._ever:
+                    self._history.tell("process", berth=self.number, of=self.pid, pid=process.pid)
             self._ever |= {process.pid: process for process in found}
             return found
         return []
@@ -96,6 +105,7 @@ class Berth:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
         self._worker.close()
+        self._history.tell("worker_closed", berth=self.number, pid=self.pid, log=self._said())
 
 
 def _lives(process: psutil.Process) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import LONG_S
 from tests.workers import ROOT, environment
 
 pytestmark = [pytest.mark.server, pytest.mark.process]
@@ -19,17 +20,27 @@ END_S = 150.0
 
 def carried_out(module: str, report: Path, *arguments: str, within_s: float) -> tuple[int, Any, str]:
     """Run a command of this package; return its status, the report it wrote, and what it printed."""
-    done = subprocess.run(
+    process = subprocess.Popen(
         [sys.executable, "-m", module, "--report", str(report), *arguments],
         cwd=ROOT,
-        env=environment(),
-        capture_output=True,
+        env=_unmeasured(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=within_s,
-        check=False,
     )
-    assert report.exists(), done.stderr
-    return done.returncode, json.loads(report.read_text("utf-8")), done.stdout
+    try:
+        output, errors = process.communicate(timeout=within_s)
+    finally:
+        # asked to end, it ends what it has started; killed, it could not
+        process.terminate()
+        process.wait(LONG_S)
+    assert report.exists(), errors
+    return process.returncode, json.loads(report.read_text("utf-8")), output
+
+
+def _unmeasured() -> dict[str, str]:
+    """Return an environment without coverage: a process killed while it writes that down spoils all of it."""
+    return {name: value for name, value in environment().items() if not name.startswith("COV")}
 
 
 @pytest.mark.bound
