@@ -8,6 +8,7 @@ from typing import Any
 from inference_worker.batching import Batch
 from inference_worker.inhand import InHand
 from inference_worker.job import JobInHand
+from inference_worker.keeping import Keeping
 from inference_worker.metrics import ModelMetrics
 from inference_worker.models.base import DeviceFault, Model, Unit
 from inference_worker.outcome import blame, expiry
@@ -26,12 +27,14 @@ class Inferring:
         in_hand: InHand,
         metrics: ModelMetrics,
         stage: Stage,
+        keeping: Keeping | None,
         done: Callable[[Sequence[JobInHand]], None],
     ) -> None:
         self._model = model
         self._in_hand = in_hand
         self._metrics = metrics
         self._stage = stage
+        self._keeping = keeping
         self._done = done
 
     def run(self) -> None:
@@ -53,6 +56,8 @@ class Inferring:
         outputs = self._infer(due, started) if due.tickets else []
         took_s = time.monotonic() - started
         finished = self._in_hand.record(late, errors, 0.0) + self._in_hand.record(due, outputs, took_s)
+        if self._keeping:
+            self._keeping.put(due, outputs)
         if finished:
             self._done(finished)
         if due.tickets:

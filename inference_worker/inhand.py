@@ -5,10 +5,11 @@ Threads wait here for work, for room and for the end; what is decided about batc
 
 import threading
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 from inference_worker.batching import Batch, Policy, UnitPool
-from inference_worker.job import JobInHand
+from inference_worker.job import NOTHING, JobInHand
 from inference_worker.models.base import Unit
 from rpc.consumer import Hold, Place
 from rpc.errors import RpcError
@@ -81,10 +82,12 @@ class InHand:
         with self._changed:
             return [job.hold for job in self._jobs.values()]
 
-    def prepared(self, job: JobInHand, given: int, units: Sequence[Unit], took_s: float) -> bool:
-        """Let the units of an input wait for their pass; return whether the job is done without any."""
+    def prepared(
+        self, job: JobInHand, given: int, units: Sequence[Unit], took_s: float, outputs: Mapping[int, Any] = NOTHING
+    ) -> bool:
+        """Let the units of an input wait for their pass, but for those with outputs; return whether the job is done."""
         with self._changed:
-            tickets = job.prepared(given, units, took_s)
+            tickets = job.prepared(given, units, took_s, outputs)
             if tickets and not job.dropped:
                 delivery = job.delivery
                 self._pool.add(tickets, delivery.lane, suspect=delivery.suspect, now=time.monotonic())

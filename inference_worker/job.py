@@ -3,8 +3,9 @@
 Pure bookkeeping: whoever calls it holds the lock that guards it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from inference_worker.batching import Batch, Ticket
@@ -12,6 +13,8 @@ from inference_worker.models.base import Outcome, Unit
 from rpc.consumer import Delivery, Hold
 from rpc.errors import RpcError
 from rpc.messages import Job, Meta
+
+NOTHING: Mapping[int, Any] = MappingProxyType({})
 
 
 @dataclass(slots=True, eq=False)
@@ -55,13 +58,15 @@ class JobInHand:
         """Return how long ago the job was submitted."""
         return self.queued_ms + (now - self.received_at) * 1000
 
-    def prepared(self, given: int, units: Sequence[Unit], took_s: float) -> list[Ticket["JobInHand"]]:
-        """Note the units of an input, and return them ready to wait."""
+    def prepared(
+        self, given: int, units: Sequence[Unit], took_s: float, outputs: Mapping[int, Any] = NOTHING
+    ) -> list[Ticket["JobInHand"]]:
+        """Note the units of an input, some of which have outputs already; return the others ready to wait."""
         self.prepare_s += took_s
         self._unprepared -= 1
-        self._outcomes[given] = [None] * len(units)
-        self._missing[given] = len(units)
-        return [Ticket(self, given, place, unit) for place, unit in enumerate(units)]
+        self._outcomes[given] = [outputs.get(place) for place in range(len(units))]
+        self._missing[given] = len(units) - len(outputs)
+        return [Ticket(self, given, place, unit) for place, unit in enumerate(units) if place not in outputs]
 
     def refused(self, given: int, error: RpcError, took_s: float) -> None:
         """Note that an input failed before it had units."""

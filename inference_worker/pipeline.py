@@ -15,6 +15,7 @@ from inference_worker.inferring import Inferring
 from inference_worker.inhand import InHand
 from inference_worker.intake import BLOCK_MS, Intake
 from inference_worker.job import JobInHand
+from inference_worker.keeping import Keeping
 from inference_worker.lookout import Watched
 from inference_worker.metrics import WorkerMetrics
 from inference_worker.models.base import Model
@@ -66,10 +67,20 @@ class Pipeline:
         self._finishing = Finishing(
             model, self._in_hand, self._teller, self._metrics, stamps, most_failed=settings.most_failed_jobs
         )
-        self._inferring = Inferring(model, self._in_hand, self._metrics, stamps.stage(model.name), self._finishing.tell)
+        self._keeping = Keeping(model, self._consumer(), self._metrics) if model.resumable else None
+        self._inferring = Inferring(
+            model, self._in_hand, self._metrics, stamps.stage(model.name), self._keeping, self._finishing.tell
+        )
         stages = [stamps.stage(model.name) for _ in range(settings.prepare_threads)]
         self._preparing = Preparing(
-            model, self._in_hand, self._prepare_pool, self._fetcher.blob, self._metrics, stages, self._finishing.put
+            model,
+            self._in_hand,
+            self._prepare_pool,
+            self._fetcher.blob,
+            self._metrics,
+            stages,
+            self._keeping,
+            self._finishing.put,
         )
         self._intake = Intake(
             self._reader,
@@ -96,7 +107,7 @@ class Pipeline:
         connection = BlockingConnection(around.redis, block_s=block_s)
         most = {"max_payload_bytes": around.redis.max_payload_bytes, "max_input_bytes": around.redis.max_input_bytes}
         limits = replace(around.settings.limits, **most)
-        return Consumer(connection, keys, around.name, limits)
+        return Consumer(connection, keys, around.name, limits, resumable=self.model.resumable)
 
     @property
     def reading(self) -> Stage:
@@ -107,6 +118,8 @@ class Pipeline:
     def working(self) -> Mapping[str, Stage]:
         """The stages behind it by name, each to be run in a thread of its own."""
         stages = {"finish": self._finishing.run}
+        if self._keeping:
+            stages["keep"] = self._keeping.run
         return stages if self.model.quick else {**stages, "infer": self._inferring.run}
 
     @property
@@ -151,6 +164,8 @@ class Pipeline:
         self._prepare_pool.shutdown(wait=False, cancel_futures=True)
         self._in_hand.close()
         self._finishing.stop()
+        if self._keeping:
+            self._keeping.stop()
 
     def leave(self) -> None:
         """Say good-bye to the other workers."""

@@ -10,7 +10,8 @@ from typing import Any
 from tenacity import Retrying, retry_if_exception_type, wait_random_exponential
 
 from inference_worker.inhand import InHand
-from inference_worker.job import JobInHand
+from inference_worker.job import NOTHING, JobInHand
+from inference_worker.keeping import Keeping
 from inference_worker.metrics import ModelMetrics
 from inference_worker.models.base import Model
 from inference_worker.outcome import blame
@@ -32,6 +33,7 @@ class Preparing:
         fetch: Callable[[str, Blob], Any],
         metrics: ModelMetrics,
         stages: Sequence[Stage],
+        keeping: Keeping | None,
         done: Callable[[Sequence[JobInHand]], None],
     ) -> None:
         self._model = model
@@ -43,6 +45,7 @@ class Preparing:
         for stage in stages:
             self._stages.put(stage)
         self._metrics = metrics
+        self._keeping = keeping
         self._done = done
 
     def start(self, jobs: Sequence[JobInHand]) -> None:
@@ -79,7 +82,8 @@ class Preparing:
             stage.end()
         took_s = time.monotonic() - started
         self._metrics.prepare_seconds.observe(took_s)
-        return self._in_hand.prepared(job, given, units, took_s)
+        outputs = self._keeping.resumed(job, given, units) if self._keeping else NOTHING
+        return self._in_hand.prepared(job, given, units, took_s, outputs)
 
     def _given(self, job: JobInHand, given: int) -> Any:
         """Return an input of a job, fetched again and again while Redis is away and somebody wants it."""

@@ -3,8 +3,8 @@
 import itertools
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,9 @@ from producers.tables import print_lines
 from rpc import Client, InvalidInput
 from rpc.errors import RpcError
 from rpc.messages import new_job_id
+
+WATCH_S = 0.5
+"""How often is told what is under way."""
 
 T = TypeVar("T")
 Answer_co = TypeVar("Answer_co", covariant=True)
@@ -68,8 +71,12 @@ class _Call(Generic[T]):
             self.outcome.set_exception(error)
 
 
+Watch = Callable[[Sequence[tuple[Path, str]]], None]
+"""Told again and again, while an answer is waited for, which files are under way as which jobs."""
+
+
 def answered(
-    client: Client, model: str, files: Sequence[Path], ask: Ask[T], *, at_a_time: int
+    client: Client, model: str, files: Sequence[Path], ask: Ask[T], *, at_a_time: int, watch: Watch | None = None
 ) -> Generator[Outcome[T]]:
     """Yield what becomes of the files, in their order.
 
@@ -80,6 +87,8 @@ def answered(
     calls = deque(_begun(file, ask) for file in itertools.islice(waiting, at_a_time))
     try:
         while calls:
+            while watch and not wait([calls[0].outcome], WATCH_S).done:
+                watch([(call.file, call.job_id) for call in calls if not call.outcome.done()])
             outcome = calls[0].outcome.result()
             calls.popleft()
             calls.extend(_begun(file, ask) for file in itertools.islice(waiting, 1))

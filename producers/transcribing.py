@@ -1,15 +1,18 @@
 """What `transcribe` does: recordings in, transcripts out, on standard output or in files of their own."""
 
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.progress import Progress, TaskID
+
 from producers.files import Outcome, answered, print_complaint
 from producers.subtitles import FORMS, SUFFIXES, Form
 from producers.tables import print_json, print_text, progress
-from rpc import Client, Transcript
+from rpc import Client, RpcError, Transcript
+from rpc import Progress as Far
 from rpc.codec import to_json
 from rpc.plans import TranscribeOptions
 
@@ -63,15 +66,44 @@ def show_transcripts(client: Client, files: Sequence[Path], wanted: Wanted) -> i
         return client.transcribe(file, wanted.language, word_timestamps=wanted.words, model=wanted.model, **named)
 
     failures = 0
-    calls = answered(client, wanted.model, files, ask, at_a_time=AT_A_TIME)
-    with closing(calls) as outcomes, progress() as bar:
+    with progress() as bar:
         task = bar.add_task(f"transcribing with {wanted.model}", total=len(files))
-        for outcome in outcomes:
-            bar.stop()
-            failures += not _write(outcome, wanted, several=len(files) > 1)
-            bar.start()
-            bar.advance(task)
+        # nobody is asked how far a job is where nobody watches
+        watch = None if bar.disable else Bars(client, wanted.model, bar).show
+        calls = answered(client, wanted.model, files, ask, at_a_time=AT_A_TIME, watch=watch)
+        with closing(calls) as outcomes:
+            for outcome in outcomes:
+                bar.stop()
+                failures += not _write(outcome, wanted, several=len(files) > 1)
+                bar.start()
+                bar.advance(task)
     return failures
+
+
+class Bars:
+    """A bar for each recording under way, as long as it is: of its windows, how many are transcribed."""
+
+    def __init__(self, client: Client, model: str, bars: Progress) -> None:
+        self._client = client
+        self._model = model
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+
+    def show(self, under_way: Sequence[tuple[Path, str]]) -> None:
+        """Show how far these jobs are; those of other jobs go."""
+        for job_id in self._tasks.keys() - {job_id for _, job_id in under_way}:
+            self._bars.remove_task(self._tasks.pop(job_id))
+        for file, job_id in under_way:
+            # a bar is no reason to fail
+            with suppress(RpcError):
+                far = self._client.progress(self._model, job_id)
+                if far.units:
+                    self._show(job_id, file, far)
+
+    def _show(self, job_id: str, file: Path, far: Far) -> None:
+        if job_id not in self._tasks:
+            self._tasks[job_id] = self._bars.add_task(f"  {file.name}", total=far.units)
+        self._bars.update(self._tasks[job_id], completed=far.done, total=far.units)
 
 
 def _write(outcome: Outcome[Transcript], wanted: Wanted, *, several: bool) -> bool:

@@ -17,6 +17,7 @@ from rpc.errors import (
     UnknownModel,
 )
 from rpc.model_service import AsyncModelServiceClient, ModelServiceClient
+from rpc.parts import Progress
 from rpc.results import Embeddings, Face, Segment, Transcript, Word
 from rpc.settings import RedisSettings
 
@@ -34,6 +35,7 @@ __all__ = [
     "ModelError",
     "ModelServiceClient",
     "PartialFailure",
+    "Progress",
     "QueueFull",
     "RedisSettings",
     "RpcError",

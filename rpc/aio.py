@@ -21,6 +21,7 @@ from rpc.inputs import has_pillow
 from rpc.inspection import model_state
 from rpc.keys import reply_channel
 from rpc.messages import Job, Reply
+from rpc.parts import Progress, progress
 from rpc.plans import EmbedOptions, ListOptions, Plan, TranscribeOptions
 from rpc.requests import Asked, CallOptions, OnError
 from rpc.results import Embeddings, Face, Transcript, Vector
@@ -115,6 +116,10 @@ class AsyncClient:
     async def cancel(self, model: str, job_id: str) -> calls.CancelOutcome:
         """Answer a job with `Cancelled` if it is not answered yet; say what came of it."""
         return await self.ask(calls.cancel(self._prefix, model, job_id))
+
+    async def progress(self, model: str, job_id: str) -> Progress:
+        """Return how far a job is, whoever submitted it."""
+        return await self.ask(progress(self._prefix, model, job_id))
 
     async def call(
         self,

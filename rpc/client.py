@@ -20,6 +20,7 @@ from rpc.inspection import model_state
 from rpc.keys import reply_channel
 from rpc.listener import Listener, Slot
 from rpc.messages import Job, Reply
+from rpc.parts import Progress, progress
 from rpc.plans import EmbedOptions, ListOptions, Plan, TranscribeOptions
 from rpc.requests import Asked, CallOptions, OnError
 from rpc.results import Embeddings, Face, Transcript, Vector
@@ -118,6 +119,10 @@ class Client:
     def cancel(self, model: str, job_id: str) -> calls.CancelOutcome:
         """Answer a job with `Cancelled` if it is not answered yet; say what came of it."""
         return self.ask(calls.cancel(self._prefix, model, job_id))
+
+    def progress(self, model: str, job_id: str) -> Progress:
+        """Return how far a job is, whoever submitted it."""
+        return self.ask(progress(self._prefix, model, job_id))
 
     def call(
         self,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rpc import keys as keyspace
+from rpc import parts
 from rpc.calls import Call, Command, script
 from rpc.codec import Malformed, encode_reply, read_blob, read_job
 from rpc.connection import BlockingConnection
@@ -138,13 +139,19 @@ class Look:
 
 
 class Consumer:
-    """One worker as the consumer group of one model knows it."""
+    """One worker as the consumer group of one model knows it.
 
-    def __init__(self, connection: BlockingConnection, keys: Keys, name: str, limits: Limits) -> None:
+    `resumable` says that parts of its jobs may be kept beside them.
+    """
+
+    def __init__(
+        self, connection: BlockingConnection, keys: Keys, name: str, limits: Limits, *, resumable: bool = False
+    ) -> None:
         self.keys = keys
         self.name = name
         self.limits = limits
         self._connection = connection
+        self._resumable = resumable
 
     def run(self, call: Call[Any]) -> Any:
         """Carry out a caller's conversation on this consumer's connection."""
@@ -232,6 +239,19 @@ class Consumer:
             raise InvalidInput(f"the input of {len(data)} bytes is over the limit of {self.limits.max_input_bytes}")
         return read_blob(blob, data)
 
+    def keep(self, job_id: str, fields: Iterable[tuple[str, bytes]]) -> None:
+        """Keep fields of `rpc.parts` beside a job, unless it is settled."""
+        self._connection.send([parts.keep(self.keys, job_id, fields)])
+
+    def kept(self, job_id: str, given: int) -> Mapping[int, Any]:
+        """Return what an earlier worker kept of the units of an input, by their place."""
+        return self._connection.run(parts.kept(self.keys, job_id, given))
+
+    def _belonging(self, job_id: str, blobs: Iterable[int]) -> list[str]:
+        """Return the keys that go with a job, besides that of its id."""
+        names = [self.keys.blob(job_id, number) for number in blobs]
+        return [*names, self.keys.parts(job_id)] if self._resumable else names
+
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """Store the replies and take the jobs out of their lanes; the first reply to a job wins."""
         self._connection.send([self._settle_command(chunk) for chunk in _chunks(settlements)])
@@ -243,9 +263,10 @@ class Consumer:
             delivery = settlement.delivery
             job_id = delivery.job_id or delivery.entry_id
             names += (self.keys.stream(delivery.lane), self.keys.result(job_id), self.keys.job(job_id))
-            names += (self.keys.blob(job_id, number) for number in delivery.blobs)
+            belonging = self._belonging(job_id, delivery.blobs)
+            names += belonging
             keep_ms = max(1, settlement.keep_ms)
-            arguments += (delivery.entry_id, job_id, keep_ms, delivery.job.reply, settlement.reply, len(delivery.blobs))
+            arguments += (delivery.entry_id, job_id, keep_ms, delivery.job.reply, settlement.reply, len(belonging))
         return script("complete", names, arguments)
 
     def bury(self, delivery: Delivery, failure: Failure) -> bool:
@@ -256,7 +277,7 @@ class Consumer:
             self.keys.result(job_id),
             self.keys.job(job_id),
             self.keys.dead,
-            *(self.keys.blob(job_id, number) for number in delivery.blobs),
+            *self._belonging(job_id, delivery.blobs),
         )
         reply = encode_reply(failure, delivery.job.encoding)
         entry = (delivery.entry_id, job_id, HOUR_MS, delivery.job.reply, reply, DEAD_KEPT)
@@ -294,8 +315,9 @@ class Consumer:
         entries: list[Any] = []
         for hold in holds:
             names += (self.keys.stream(hold.lane), self.keys.result(hold.job_id), self.keys.job(hold.job_id))
-            names += (self.keys.blob(hold.job_id, number) for number in hold.blobs)
-            entries += (hold.entry_id, len(hold.blobs))
+            belonging = self._belonging(hold.job_id, hold.blobs)
+            names += belonging
+            entries += (hold.entry_id, len(belonging))
         return script("look", names, (GROUP, self.name, JOB_MARGIN_MS, *entries))
 
     def release(self, holds: Sequence[Hold]) -> None:

@@ -94,6 +94,10 @@ class Keys:
         """String, PX: an input too large for the entry; goes with the job."""
         return self._key(f"blob:{job_id}:{number}")
 
+    def parts(self, job_id: str) -> str:
+        """Hash, PX: finished units of a long job, so that another worker can go on; goes with the job."""
+        return self._key(f"parts:{job_id}")
+
     @property
     def workers(self) -> str:
         """Sorted set: consumer -> server time in ms until which it counts as alive."""

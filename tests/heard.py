@@ -10,7 +10,7 @@ from typing import Any
 from inference_worker.models.base import Unit
 from inference_worker.models.whisper import Whisper as RealWhisper
 
-JOURNAL, GATE = "journal", "go"
+JOURNAL, GATE, DONE = "journal", "go", "done"
 
 GATE_S = 60.0
 
@@ -19,7 +19,7 @@ class Whisper(RealWhisper):
     """The real one, on the source and in the directory that the environment names.
 
     Each pass begins with a line in `journal`: the lengths in seconds of the recordings its windows are of. It goes on
-    once `go` is there.
+    once `go` is there, and ends with a line in `done`: how many windows it was of.
     """
 
     def _directory(self) -> Path:
@@ -33,7 +33,10 @@ class Whisper(RealWhisper):
         end, pause = time.monotonic() + GATE_S, threading.Event()
         while not (directory / GATE).exists() and time.monotonic() < end:
             pause.wait(0.01)
-        return super().infer(units)
+        outputs = super().infer(units)
+        with (directory / DONE).open("a", encoding="ascii") as done:
+            done.write(f"{len(units)}\n")
+        return outputs
 
     def warm_up(self) -> None:
         """Leave nothing in the journal."""

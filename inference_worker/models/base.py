@@ -86,6 +86,7 @@ class Model(abc.ABC):
             because handing a job on would take longer than the job.
         partial: whether `finish` can say which inputs failed; if not, one failed input fails its job.
         held: the most inputs of a lane to hold unfinished, where they are large; 0 leaves it to the settings.
+        resumable: whether outputs of units are kept beside their job, so that another worker can go on; see `keep`.
     """
 
     name: str = ""
@@ -96,6 +97,7 @@ class Model(abc.ABC):
     quick: bool = False
     partial: bool = False
     held: int = 0
+    resumable: bool = False
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
@@ -133,6 +135,19 @@ class Model(abc.ABC):
         What it raises is told to the callers of the units it cannot do; `OutOfMemory` and `DeviceFault`, and what
         libraries raise in their place, have the job tried again.
         """
+
+    def keep(self, unit: Unit, output: Any) -> Any:
+        """Return an output as plain data, to be kept beside the job until that is done. Of resumable models."""
+        del unit
+        return output
+
+    def resume(self, unit: Unit, kept: Any) -> Any | None:
+        """Return the output of a unit from what another worker kept of it; None if it does not fit this unit.
+
+        Called before any unit of the same input is run.
+        """
+        del unit
+        return kept
 
     def finish(self, op: str, outcomes: Sequence[Outcome]) -> Mapping[str, Any]:
         """Return the result of a job from what became of its inputs, in their order.

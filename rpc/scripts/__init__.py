@@ -6,7 +6,7 @@ from importlib import resources
 
 NAMES = (
     *("submit", "cancel", "redrive"),
-    *("claim", "look", "complete", "dead", "release", "retry", "leave"),
+    *("claim", "look", "complete", "dead", "release", "retry", "keep", "leave"),
     *("renew", "bereave", "reap"),
 )
 """Those of callers and operators, of a worker's engine, and of its supervisor."""

@@ -2,9 +2,9 @@
 -- first wins, owner or not; a second finisher changes nothing. XACK goes first because a script whose first
 -- write frees memory runs on a server that is full.
 -- The caller's channel is told the id; a small reply travels with it after a newline, which saves the caller a read.
--- KEYS  for each job: stream of the lane · result key · job key · its blobs
+-- KEYS  for each job: stream of the lane · result key · job key · what else belongs to it: blobs, parts
 -- ARGV  1 group · 2 largest reply told along, in bytes · then for each job six: entry, job id, life of the reply
---       in ms, reply channel or '', reply, number of its blobs
+--       in ms, reply channel or '', reply, number of keys that belong to it
 -- Returns for each job 1 if this call stored its reply, else 0
 local stored = {}
 local key = 1

@@ -1,5 +1,5 @@
 -- Give up on an entry, if the caller still owns it: keep it in the dead letter and answer with the error.
--- KEYS  1 stream of the lane · 2 result key · 3 job key · 4 dead letter · 5.. the job's blobs
+-- KEYS  1 stream of the lane · 2 result key · 3 job key · 4 dead letter · 5.. what else belongs to the job
 -- ARGV  1 group · 2 consumer · 3 entry · 4 job id or '' · 5 life of the reply in ms · 6 reply channel or ''
 --       7 reply · 8 most entries the dead letter keeps · 9.. fields for the dead letter
 -- Returns 1, or 0 if the entry is gone or somebody else's

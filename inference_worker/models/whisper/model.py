@@ -40,6 +40,7 @@ class Whisper(Model):
     partial = True
     overhead = 1
     held = 16
+    resumable = True
 
     def __init__(self, runtime: Runtime) -> None:
         super().__init__(runtime)
@@ -131,6 +132,22 @@ class Whisper(Model):
             return []
         begin = self._tokenizer(piece).timestamp_begin
         return segments.stretches(decoded.tokens, begin, piece.duration_s)
+
+    def keep(self, unit: Unit, output: Any) -> Any:
+        """Return the segments of a window, where it lies, and what is known of its recording by now."""
+        piece: Piece = unit.data
+        heard, found = output
+        language = {"language": heard.language, "probability": heard.language_probability}
+        return {"window": list(piece.window), "segments": found, **language}
+
+    def resume(self, unit: Unit, kept: Any) -> Any | None:
+        """Return the segments another worker heard in the same window, and believe it about the language."""
+        piece: Piece = unit.data
+        if not isinstance(kept, dict) or kept.get("window") != list(piece.window):
+            return None
+        piece.heard.language = kept["language"]
+        piece.heard.language_probability = kept["probability"]
+        return piece.heard, kept["segments"]
 
     def finish(self, op: str, outcomes: Sequence[Outcome]) -> Mapping[str, Any]:
         """Return `{"transcripts": [a transcript or None], "failed"}`."""

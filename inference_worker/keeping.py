@@ -1,0 +1,72 @@
+"""The keep stage of resumable models: outputs of jobs not yet done are kept beside them, for whoever takes them over.
+
+One thread per model, so that no pass waits for Redis. What it cannot keep is only work to be done twice.
+"""
+
+import logging
+import queue
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from inference_worker.batching import Batch
+from inference_worker.job import JobInHand
+from inference_worker.metrics import ModelMetrics
+from inference_worker.models.base import Model, Unit
+from rpc.consumer import Consumer
+from rpc.errors import RpcError
+from rpc.parts import Part, part_field, total_field
+
+log = logging.getLogger(__name__)
+
+Fields = list[tuple[str, bytes]]
+
+
+class Keeping:
+    """Keeps outputs beside jobs, and finds what was kept of the jobs of others."""
+
+    def __init__(self, model: Model, consumer: Consumer, metrics: ModelMetrics) -> None:
+        self._model = model
+        self._consumer = consumer
+        self._metrics = metrics
+        self._wanted: queue.SimpleQueue[tuple[JobInHand, Fields] | None] = queue.SimpleQueue()
+
+    def put(self, batch: Batch[JobInHand], outputs: Sequence[Any]) -> None:
+        """Hand over the outputs of a pass; those of jobs that are done with it need not be kept."""
+        fields: dict[JobInHand, Fields] = defaultdict(list)
+        for ticket, output in zip(batch.tickets, outputs, strict=True):
+            if not ticket.job.done and not isinstance(output, RpcError):
+                content = self._model.keep(ticket.unit, output)
+                fields[ticket.job].append(part_field(Part(ticket.given, ticket.place, content)))
+        for each in fields.items():
+            self._wanted.put(each)
+
+    def resumed(self, job: JobInHand, given: int, units: Sequence[Unit]) -> Mapping[int, Any]:
+        """Return the outputs of the units of an input that are there already, by place; say how many there are."""
+        if len(units) == 1:
+            return {}
+        self._wanted.put((job, [total_field(given, len(units))]))
+        try:
+            kept = self._consumer.kept(job.job.id, given)
+        except RpcError as error:
+            log.warning("what is kept of job %s is not known: %s", job.job.id, error)
+            return {}
+        fitting = {place: self._model.resume(units[place], kept[place]) for place in kept if place < len(units)}
+        outputs = {place: output for place, output in fitting.items() if output is not None}
+        self._metrics.resumed_units.inc(len(outputs))
+        return outputs
+
+    def run(self) -> None:
+        """Keep until stopped."""
+        while (wanted := self._wanted.get()) is not None:
+            job, fields = wanted
+            if job.dropped or job.done:
+                continue
+            try:
+                self._consumer.keep(job.job.id, fields)
+            except RpcError as error:
+                log.warning("%d parts of job %s not kept: %s", len(fields), job.job.id, error)
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._wanted.put(None)
