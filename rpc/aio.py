@@ -27,6 +27,7 @@ from rpc.requests import Asked, CallOptions, OnError
 from rpc.results import Embeddings, Face, Transcript, Vector
 from rpc.settings import RedisSettings
 from rpc.sights import Sights
+from rpc.waits import missing
 
 T = TypeVar("T")
 
@@ -45,6 +46,7 @@ class AsyncClient:
         self._listener: Listener | None = None
         self._pid = os.getpid()
         self._sights = Sights()
+        self._abandoning: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         """Return the client itself."""
@@ -58,6 +60,8 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Close both connections; calls that still wait fail with `Unavailable`."""
+        if self._abandoning:
+            await asyncio.wait(self._abandoning)
         if self._listener is not None:
             await self._listener.stop()
             self._listener = None
@@ -263,9 +267,36 @@ class AsyncClient:
         return self._sights.learn(state, now=time.monotonic())
 
     async def _carry_out(self, plan: Plan[T]) -> T:
-        return plan.answer(await self._replies(plan.jobs, requests.deadline(plan.call)))
+        deadline = requests.deadline(plan.call)
+        try:
+            return plan.answer(await self._replies(plan.jobs, deadline))
+        except (Timeout, asyncio.CancelledError):
+            if plan.call.get("cancel_abandoned"):
+                self._abandon(plan.jobs)
+            raise
+
+    def _abandon(self, jobs: Sequence[Job]) -> None:
+        """Cancel jobs in a task of its own: whoever abandons them may be cancelled again, and does not wait."""
+        task = asyncio.create_task(self._cancel_all(jobs))
+        self._abandoning.add(task)
+        task.add_done_callback(self._abandoning.discard)
+
+    async def _cancel_all(self, jobs: Sequence[Job]) -> None:
+        # without Redis there is nobody to tell; a job that is done already stays so
+        with contextlib.suppress(Unavailable):
+            for job in jobs:
+                await self.cancel(job.model, job.id)
 
     async def _replies(self, jobs: Sequence[Job], deadline: Deadline) -> list[Reply]:
+        """Return the replies to jobs; those that Redis loses are submitted again, under their ids."""
+        replies = await self._replies_once(jobs, deadline)
+        while lost := missing(replies, deadline, now=time.monotonic()):
+            again = await self._replies_once([jobs[place] for place in lost], deadline)
+            for place, reply in zip(lost, again, strict=True):
+                replies[place] = reply
+        return replies
+
+    async def _replies_once(self, jobs: Sequence[Job], deadline: Deadline) -> list[Reply]:
         listener = await self._listening(deadline)
         names = [(job.model, job.id) for job in jobs]
         slots = [listener.wait_for(name) for name in names]

@@ -26,6 +26,7 @@ from rpc.requests import Asked, CallOptions, OnError
 from rpc.results import Embeddings, Face, Transcript, Vector
 from rpc.settings import RedisSettings
 from rpc.sights import Sights
+from rpc.waits import missing
 
 T = TypeVar("T")
 
@@ -260,9 +261,30 @@ class Client:
         return self._sights.learn(state, now=time.monotonic())
 
     def _carry_out(self, plan: Plan[T]) -> T:
-        return plan.answer(self._replies(plan.jobs, requests.deadline(plan.call)))
+        deadline = requests.deadline(plan.call)
+        try:
+            return plan.answer(self._replies(plan.jobs, deadline))
+        except (Timeout, KeyboardInterrupt, SystemExit):
+            if plan.call.get("cancel_abandoned"):
+                self._abandon(plan.jobs)
+            raise
+
+    def _abandon(self, jobs: Sequence[Job]) -> None:
+        # without Redis there is nobody to tell; a job that is done already stays so
+        with contextlib.suppress(Unavailable):
+            for job in jobs:
+                self.cancel(job.model, job.id)
 
     def _replies(self, jobs: Sequence[Job], deadline: Deadline) -> list[Reply]:
+        """Return the replies to jobs; those that Redis loses are submitted again, under their ids."""
+        replies = self._replies_once(jobs, deadline)
+        while lost := missing(replies, deadline, now=time.monotonic()):
+            again = self._replies_once([jobs[place] for place in lost], deadline)
+            for place, reply in zip(lost, again, strict=True):
+                replies[place] = reply
+        return replies
+
+    def _replies_once(self, jobs: Sequence[Job], deadline: Deadline) -> list[Reply]:
         listener = self._listening()
         slots = [Slot() for _ in jobs]
         names = [(job.model, job.id) for job in jobs]

@@ -40,12 +40,15 @@ class CallOptions(TypedDict, total=False):
         lane: "interactive" or "bulk".
         job_id: the same id twice is the same job; made up unless given.
         keep_s: how long the reply can be fetched; 3600 s unless given.
+        cancel_abandoned: whether the job is cancelled if the caller stops waiting before it has the reply, because
+            its time is up or it is itself cancelled. False unless given: the job goes on, and its id fetches the reply.
     """
 
     timeout_s: float
     lane: Lane
     job_id: str
     keep_s: float
+    cancel_abandoned: bool
 
 
 def deadline(options: CallOptions) -> Deadline:

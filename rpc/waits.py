@@ -6,11 +6,12 @@ Redis has lost.
 """
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from rpc import calls
+from rpc.deadlines import Deadline
 from rpc.errors import JobLost
 from rpc.messages import Failure, Reply
 
@@ -30,6 +31,22 @@ class WakeUp:
         """Read a message of the channel."""
         job_id, newline, reply = message.partition(b"\n")
         return cls(job_id.decode("ascii", "replace"), reply if newline else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Missing(Failure):
+    """The answer to who waits for a job that is not in Redis any more: no reply, but that there will be none."""
+
+    @classmethod
+    def named(cls, name: Name) -> "Missing":
+        """Return it for a job."""
+        model, job_id = name
+        return cls(JobLost.code, f"Redis knows neither job {job_id} of {model} nor a result of it", retryable=True)
+
+
+def missing(replies: Sequence[Reply], deadline: Deadline, *, now: float) -> list[int]:
+    """Return the places of jobs that Redis has lost; in the time left they may be submitted again, under their ids."""
+    return [] if deadline.passed(now) else [place for place, each in enumerate(replies) if isinstance(each, Missing)]
 
 
 @dataclass(slots=True)
@@ -118,8 +135,7 @@ class Waits(Generic[H]):
         left = [name for name in old if name in self._waits]
         missing = (yield from calls.missing(prefix, left)) if left else set()
         for name in self._lost(left, missing, now):
-            reply = Failure.of(JobLost(f"Redis knows neither job {name[1]} of {name[0]} nor a result of it"))
-            answers += [(handle, reply) for handle in self._take(name)]
+            answers += [(handle, Missing.named(name)) for handle in self._take(name)]
         return answers
 
     def _lost(self, looked: Iterable[Name], missing: set[Name], now: float) -> list[Name]:

@@ -19,7 +19,6 @@ from tests.conftest import ON_VALKEY, Gates, StartWorker, settings_for
 from tests.proxy import Proxy
 from tests.servers import Server
 from tests.waiting import LONG_S, eventually
-from tests.workers import WorkerProcess
 
 pytestmark = [pytest.mark.server, pytest.mark.process]
 

@@ -243,8 +243,9 @@ def test_a_worker_that_finishes_a_cancelled_job_changes_nothing(callers: Callers
 
 
 def test_a_job_redis_has_lost_is_told_to_its_caller(callers: Callers, consumer: Consumer, raw: "Redis") -> None:
-    """When Redis has neither job nor reply, the caller is told to send it again, and does not wait for its timeout."""
-    call = callers.start(callers.make(sweep_s=0.1).call, "m", "op", ["a"], timeout_s=LONG_S)
+    """When Redis has neither job nor reply, who waits by its id is told, and does not wait for its timeout."""
+    caller = callers.make(sweep_s=0.1)
+    call = callers.start(caller.result, "m", caller.submit("m", "op", ["a"]), timeout_s=LONG_S)
     read_one(consumer)
 
     raw.delete(*raw.scan_iter(match=f"{callers.settings.prefix}:*"))

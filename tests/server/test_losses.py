@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from redis import Redis
 
-from rpc import Client, JobLost, QueueFull, RedisSettings, Unavailable
+from rpc import Cancelled, Client, JobLost, Progress, QueueFull, RedisSettings, Timeout, Unavailable
 from rpc.connection import NoGroup
 from rpc.consumer import Consumer
 from rpc.keys import LANES
@@ -42,20 +42,47 @@ def raw(own_server: Server) -> Iterator["Redis"]:
 def test_after_everything_was_deleted_callers_are_told_and_workers_go_on(
     callers: Callers, consumer: Consumer, raw: "Redis"
 ) -> None:
-    """`FLUSHALL` ends no worker and leaves no caller waiting: their jobs are lost, and what comes next is served."""
+    """`FLUSHALL` ends no worker; who holds only an id is told, who holds the inputs sends them again under theirs."""
     caller = callers.make()
-    call = callers.start(caller.call, "m", "op", ["lost"], timeout_s=LONG_S)
-    delivery = read_one(consumer)
+    call = callers.start(caller.call, "m", "op", ["lost"], timeout_s=LONG_S, job_id="held")
+    job_id = caller.submit("m", "op", ["gone"])
+    result = callers.start(caller.result, "m", job_id, timeout_s=LONG_S)
+    assert {delivery.job_id for delivery in (read_one(consumer), read_one(consumer))} == {"held", job_id}
 
     raw.flushall()
 
-    assert isinstance(call.exception(LONG_S), JobLost)
-    consumer.settle([echo(delivery)])
+    assert isinstance(result.exception(LONG_S), JobLost)
     with pytest.raises(NoGroup):
         consumer.read(LANES, 1, block_ms=0)
     consumer.ensure_groups()
     with Answering(consumer):
+        assert call.result(LONG_S) == {"outputs": ["lost"]}
         assert caller.call("m", "op", ["next"], timeout_s=LONG_S) == {"outputs": ["next"]}
+
+
+def test_a_job_lost_when_the_time_is_up_is_told(callers: Callers, consumer: Consumer, raw: "Redis") -> None:
+    """Nobody waits longer than asked for because a job had to be sent again."""
+    caller = callers.make()
+    call = callers.start(caller.call, "m", "op", ["lost"], timeout_s=1.0)
+    read_one(consumer)
+
+    raw.flushall()
+
+    assert isinstance(call.exception(LONG_S), JobLost | Timeout)
+
+
+@pytest.mark.parametrize("wanted", [True, False], ids=["cancelled", "left"])
+def test_a_job_nobody_waits_for_any_more_is_cancelled_if_asked(callers: Callers, *, wanted: bool) -> None:
+    """When the time is up the job goes on, and its id fetches the reply, unless the caller chose otherwise."""
+    caller = callers.make()
+
+    with pytest.raises(Timeout):
+        caller.call("m", "op", ["a"], timeout_s=0.2, job_id="j1", cancel_abandoned=wanted)
+
+    if wanted:
+        with pytest.raises(Cancelled):
+            caller.result("m", "j1", timeout_s=LONG_S)
+    assert caller.progress("m", "j1") == Progress("finished" if wanted else "waiting")
 
 
 def test_a_call_outlives_a_server_that_crashes(callers: Callers, consumer: Consumer, own_server: Server) -> None:
