@@ -159,7 +159,7 @@ def _rest(left: Event) -> Iterator[Finding]:
     for lane, counts in left["lanes"].items():
         if any(counts.values()):
             yield Finding("lanes_empty", "", f"{lane} has {counts['length']} entries, {counts['pending']} pending")
-    for kind in ("lasting", "jobs", "blobs", "strays"):
+    for kind in ("lasting", "jobs", "blobs", "others", "strays"):
         names = left.get(kind, [])
         if names:
             yield Finding("nothing_leaks", "", f"{kind}: {len(names)} left, such as {names[:3]}")

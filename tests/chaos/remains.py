@@ -15,6 +15,9 @@ from tests.chaos.ledger import MODEL
 MEANT = ("}:interactive", "}:bulk", "}:dead", "}:config", "}:workers", ":models")
 """How the keys end that stay for ever."""
 
+KINDS = ("result:", "worker:", "job:", "blob:")
+"""How keys of a model go on that do not stay for ever, and are looked at as what they are."""
+
 
 class Remains:
     """The keys of one run."""
@@ -48,6 +51,7 @@ class Remains:
             lasting=self._lasting(),
             jobs=self._named("job:"),
             blobs=self._named("blob:"),
+            others=self._others(),
             strays=list(strays),
             consumers={lane: len(self._consumers(self._keys.stream(lane))) for lane in LANES},
         )
@@ -66,6 +70,11 @@ class Remains:
 
     def _lasting(self) -> list[str]:
         return sorted(name for name in self._names() if not name.endswith(MEANT) and self._redis.pttl(name) == -1)
+
+    def _others(self) -> list[str]:
+        """Return the keys of no kind that is looked at otherwise, or that may be there."""
+        kinds = tuple(self._keys.job("").removesuffix("job:") + kind for kind in KINDS)
+        return sorted(name for name in self._names() if not name.endswith(MEANT) and not name.startswith(kinds))
 
     def _dead(self) -> list[dict[str, Any]]:
         entries: Any = self._redis.xrange(self._keys.dead)

@@ -52,6 +52,7 @@ LEFT: Event = {
     "lasting": [],
     "jobs": [],
     "blobs": [],
+    "others": [],
     "strays": [],
     "consumers": {"interactive": 3, "bulk": 3},
 }
@@ -171,7 +172,7 @@ def test_a_rest_in_a_stream_is_found(counts: dict[str, int]) -> None:
     assert finding.seen == f"bulk has {counts['length']} entries, {counts['pending']} pending"
 
 
-@pytest.mark.parametrize("kind", ["lasting", "jobs", "blobs", "strays"])
+@pytest.mark.parametrize("kind", ["lasting", "jobs", "blobs", "others", "strays"])
 def test_what_leaks_is_found(kind: str) -> None:
     """Keys that stay for ever, keys of jobs that are done, and processes nobody owns are named."""
     (finding,) = check(left(**{kind: ["x"]}))
