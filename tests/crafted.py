@@ -56,6 +56,13 @@ def mp4(*, samples: int, edits: int = 0, chunks: int = 1, pcm: bool = False, fra
     return whole + box(b"moof", box(b"mfhd", _numbers(0, 1)), run) + box(b"mdat", bytes(1000))
 
 
+def overread(samples: int) -> bytes:
+    """Return an MP4 of a fragment of so many samples, whose box ends before it tells how many there are."""
+    whole = mp4(samples=0, fragment=samples)
+    place = whole.index(b"trun") - 4
+    return whole[:place] + struct.pack(">I", 8) + whole[place + 4 :]
+
+
 def edited(film: bytes, edits: int) -> bytes:
     """Return an MP4 whose header is at its end, with edits of which each shows its first 20 seconds."""
     place = film.index(b"edts") - 4
@@ -111,3 +118,16 @@ def tiff(*, bits: int, photometric: int, pixels: bytes) -> bytes:
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
     head = struct.pack("<2sHI", b"II", 42, 8 + len(pixels))
     return head + pixels + struct.pack("<H", len(tags)) + entries + struct.pack("<I", 0)
+
+
+def huge_tiff() -> bytes:
+    """Return the header of a TIFF of 60,000 x 60,000 pixels."""
+    tags = [(256, 60_000), (257, 60_000), (258, 8), (259, 1), (262, 1), (273, 8), (277, 1), (278, 60_000), (279, 1)]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    return struct.pack("<2sHI", b"II", 42, 8) + struct.pack("<H", len(tags)) + entries + struct.pack("<I", 0)
+
+
+def wav_of_texts(recording: bytes, length: int) -> bytes:
+    """Return a WAV file with a text in front of its sound that says it is so long, as does the list it is in."""
+    texts = b"LIST" + struct.pack("<I", length) + b"INFOISFT" + struct.pack("<I", length - 12)
+    return recording[:12] + texts + recording[12:]

@@ -62,13 +62,6 @@ def jpeg() -> bytes:
     return encoded(Image.fromarray(photo()), "JPEG", quality=92)
 
 
-def huge_tiff() -> bytes:
-    """Return the header of a TIFF of 60,000 x 60,000 pixels."""
-    tags = [(256, 60_000), (257, 60_000), (258, 8), (259, 1), (262, 1), (273, 8), (277, 1), (278, 60_000), (279, 1)]
-    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
-    return struct.pack("<2sHI", b"II", 42, 8) + struct.pack("<H", len(tags)) + entries + struct.pack("<I", 0)
-
-
 TEXTS: Mapping[str, bytes] = {
     "nothing": b"",
     "a text": b"this is no file of the kind you think it is\n" * 10,
@@ -82,7 +75,7 @@ PICTURES_REFUSED: Mapping[str, Builder] = {
     **{name: (lambda data=data: data) for name, data in TEXTS.items()},  # type: ignore[misc]
     "bomb": bomb,
     "text bomb": text_bomb,
-    "huge tiff": huge_tiff,
+    "huge tiff": crafted.huge_tiff,
     "jpeg cut off": lambda: jpeg()[: len(jpeg()) // 2],
     "jpeg without end": lambda: jpeg()[:-2],
     "png cut off": lambda: encoded(Image.fromarray(photo()), "PNG")[:5000],
@@ -206,6 +199,8 @@ RECORDINGS_REFUSED: Mapping[str, Builder] = {
     "a png": lambda: encoded(Image.fromarray(photo()), "PNG"),
     "mp4 of many samples": lambda: crafted.mp4(samples=80_000_000),
     "mp4 of a fragment of many samples": lambda: crafted.mp4(samples=0, fragment=80_000_000),
+    "mp4 of a fragment told behind its box": lambda: crafted.overread(80_000_000),
+    "wav of long texts": lambda: crafted.wav_of_texts(wav(tone_speech(["one"])), 2**31 - 1),
     "mp4 of many edits": lambda: crafted.edited(audio("mp4", "aac", stereo(seconds=20.0)), 50_000),
     "mp4 of many chunks": lambda: crafted.mp4(samples=10_000_000, chunks=2000, pcm=True),
     "mp4 of a compressed header": lambda: crafted.box(b"moov", crafted.box(b"cmov", crafted.box(b"cmvd", bytes(99)))),

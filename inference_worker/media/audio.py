@@ -9,7 +9,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from inference_worker.media import boxes
+from inference_worker.media import boxes, riff
 from rpc.errors import InvalidInput
 
 RATE = 16_000
@@ -76,6 +76,7 @@ def decode(given: Any, *, longest_s: float) -> Recording:
     if not given:
         raise InvalidInput("the recording is empty")
     boxes.check(given)
+    riff.check(given)
     try:
         with av.open(io.BytesIO(given), metadata_errors="ignore", options={"format_whitelist": FORMATS}) as container:
             return _decoded(container, _declared_s(container, given), longest_s)

@@ -21,6 +21,9 @@ MOST_BOXES = 300_000
 DEEPEST = 12
 """Levels of boxes; FFmpeg stops at ten."""
 
+NUMBERS = 4
+"""Those at the beginning of a table that say how much there is, 32 bits each."""
+
 AT_ONCE = 1024
 """Samples of PCM that FFmpeg gives one entry."""
 
@@ -64,7 +67,9 @@ def _tracks(data: bytes) -> list[Tables]:
         if number == MOST_BOXES:
             raise InvalidInput(f"the recording is made of more than {MOST_BOXES} boxes")
         if kind in TABLES:
-            tracks[-1][kind].append(memoryview(data)[start:end])
+            # FFmpeg reads the numbers in front of a table though its box ends before them
+            stop = end if kind == b"stsc" else max(end, start + NUMBERS * 4)
+            tracks[-1][kind].append(memoryview(data)[start:stop])
         elif kind == b"trak":
             tracks.append(defaultdict(list))
         elif kind == b"cmov":
@@ -107,7 +112,7 @@ def _insides(data: bytes, kind: bytes, start: int, stop: int) -> Iterator[int]:
 
 def _numbers(table: memoryview) -> tuple[int, ...]:
     """Return the first four numbers of a table, 32 bits each; what is missing is 0."""
-    return struct.unpack(">4I", bytes(table[:16]).ljust(16, b"\0"))
+    return struct.unpack(f">{NUMBERS}I", bytes(table[: NUMBERS * 4]).ljust(NUMBERS * 4, b"\0"))
 
 
 def _counts(tables: list[memoryview], *, at: int) -> Iterator[int]:

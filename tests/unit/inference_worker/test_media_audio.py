@@ -196,3 +196,15 @@ def test_sound_of_pcm_beside_pictures_is_no_bomb() -> None:
     film = hazards.film_with_pcm(seconds=120)
 
     assert audio.decode(film, longest_s=3600.0).duration_s == pytest.approx(120.0, abs=0.1)
+
+
+@pytest.mark.parametrize("order", ["RIFF", "RIFX"])
+def test_texts_longer_than_their_file_are_refused(order: str) -> None:
+    """FFmpeg would make room for them first, whichever way round they say so; a file cut off in them may be heard."""
+    good = wav(tone_speech(["one"]))
+    length = 2**31 - 1 if order == "RIFF" else int.from_bytes((2**31 - 1).to_bytes(4, "little"))
+    bad = order.encode() + crafted.wav_of_texts(good, length)[4:]
+
+    with pytest.raises(InvalidInput, match="the recording has texts of"):
+        decode(bad)
+    assert decode(good + b"LIST" + (900_000).to_bytes(4, "little") + b"INFO").duration_s == 1.0
