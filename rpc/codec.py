@@ -6,6 +6,7 @@ Bytes from the wire never raise anything but `InvalidInput` here.
 import base64
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
@@ -24,11 +25,17 @@ ARRAY_TYPES = frozenset({"<f4", "<f2", "|u1", "<i4", "<i8"})
 
 _ARRAY_FIELDS = {"dtype", "shape", "data"}
 
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
+
 _BLOB_FIELDS = ({"blob"}, {"blob", "packed"})
 _REFERENCE_FIELDS = {"ref"}
 
 MOST_BLOBS = 10_000
 """The highest number a blob may have: each is a key that a script declares."""
+
+
+MOST_LEVELS = 100
+"""How deep lists and maps of an input may lie in each other: what is deeper can be read, but no reply could hold it."""
 
 
 class Malformed(InvalidInput):
@@ -84,11 +91,11 @@ def _read_map(value: dict[str, Any]) -> Any:
 def _array(value: dict[str, Any]) -> np.ndarray:
     dtype, shape, data = value["dtype"], value["shape"], value["data"]
     if not isinstance(dtype, str) or dtype not in ARRAY_TYPES:
-        raise InvalidInput(f"array of dtype {dtype!r} is none of {', '.join(sorted(ARRAY_TYPES))}")
+        raise InvalidInput(f"array of dtype {dtype!r:.100} is none of {', '.join(sorted(ARRAY_TYPES))}")
     if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
-        raise InvalidInput(f"array shape {shape!r} is no list of sizes")
+        raise InvalidInput(f"array shape {shape!r:.100} is no list of sizes")
     if not isinstance(data, bytes) or len(data) != np.dtype(dtype).itemsize * math.prod(shape):
-        raise InvalidInput(f"array of shape {shape} and dtype {dtype} does not fit its data")
+        raise InvalidInput(f"array of shape {shape!r:.100} and dtype {dtype} does not fit its data")
     return np.frombuffer(data, dtype).reshape(shape)
 
 
@@ -121,7 +128,21 @@ def size_of(given: Any) -> int:
 
 def read_blob(blob: Blob, data: bytes) -> Any:
     """Return the input that lies under a blob's key; raise `InvalidInput` if it cannot be read."""
-    return unpack(data) if blob.packed else data
+    if not blob.packed:
+        return data
+    given = unpack(data)
+    _check_levels(given)
+    return given
+
+
+def _check_levels(value: Any) -> None:
+    level: list[Any] = [[value]]
+    for _ in range(MOST_LEVELS + 1):
+        inside = (item.values() if isinstance(item, dict) else item for item in level)
+        level = [inner for items in inside for inner in items if isinstance(inner, list | dict)]
+        if not level:
+            return
+    raise InvalidInput(f"lists and maps lie deeper in each other than {MOST_LEVELS} levels")
 
 
 def job_fields(job: Job) -> list[str | bytes | int]:
@@ -230,14 +251,19 @@ def _read_payload(fields: Mapping[bytes, bytes]) -> tuple[list[Any], dict[str, A
         raise InvalidInput('"inputs" is no list of at least one input')
     if not isinstance(options, dict):
         raise InvalidInput('"options" is no map')
+    _check_levels(payload)
     return list(map(_read_blobs, inputs)), options
 
 
 def _read_json(text: bytes) -> Any:
     try:
-        return json.loads(text, object_hook=_read_json_map)
+        value = json.loads(text, object_hook=_read_json_map)
+        if _HALF.search(text):
+            # JSON can spell halves of characters, which no reply can hold
+            to_json(value).encode()
     except Exception as error:
         raise InvalidInput(f"json cannot be read: {str(error) or type(error).__name__}") from error
+    return value
 
 
 def _read_json_map(value: dict[str, Any]) -> Any:

@@ -15,6 +15,9 @@ HOUR_MS = 3_600_000
 JOB_MARGIN_MS = 600_000
 """How long a job key outlives the time to live, so that a late start is still recognised."""
 
+MOST_TOLD = 2_000
+"""Characters of what is said of an error: some of it may be the caller's own words."""
+
 Encoding = Literal["msgpack", "json"]
 
 
@@ -114,7 +117,7 @@ class Failure:
     @classmethod
     def of(cls, error: RpcError) -> "Failure":
         """Return what the wire says of an error."""
-        return cls(error.code, str(error), error.retryable)
+        return cls(error.code, str(error)[:MOST_TOLD], error.retryable)
 
     def error(self) -> RpcError:
         """Return the error as the caller sees it raised."""

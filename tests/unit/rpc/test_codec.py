@@ -16,19 +16,21 @@ from numpy.typing import NDArray
 
 from rpc.codec import (
     ARRAY_TYPES,
+    MOST_LEVELS,
     Malformed,
     decode_reply,
     encode_reply,
     job_fields,
     pack,
     payload_of,
+    read_blob,
     read_job,
     to_json,
     unpack,
 )
 from rpc.errors import InvalidInput, RpcError
 from rpc.keys import Lane
-from rpc.messages import HOUR_MS, Failure, Job, Meta, Reply, Success
+from rpc.messages import HOUR_MS, Blob, Failure, Job, Meta, Reply, Success
 
 IDS = st.from_regex(r"[A-Za-z0-9_.:-]{1,128}", fullmatch=True)
 NUMBERS = st.integers(0, 10**15 - 1)
@@ -250,18 +252,58 @@ def test_any_result_has_a_json_form(value: Any) -> None:
     ["\ud800", {"\ud800": 1}, {"a": ["\udfff"]}],
     ids=["text", "name", "deep inside"],
 )
-def test_half_a_character_in_a_json_job_cannot_stop_its_reply(value: Any) -> None:
-    """JSON can spell text that UTF-8 cannot; a reply that would hold it is bytes or a typed error."""
+def test_half_a_character_in_a_json_job_is_refused(value: Any) -> None:
+    """JSON can spell text that no reply can hold: that is told where it is read."""
+    with pytest.raises(InvalidInput, match=r"json cannot be read: .*surrogates not allowed"):
+        typed(json.dumps({"inputs": [value]}))
     with contextlib.suppress(RpcError):
         encode_reply(Success({"outputs": [value]}), "json")
 
 
-def test_a_json_job_too_deep_for_its_reply_is_refused() -> None:
-    """A nesting that can be read but not answered is a typed error at one of the two ends."""
-    text = '{"inputs": [' + "[" * 900 + "]" * 900 + "]}"
+def test_a_character_in_two_halves_is_one() -> None:
+    """That is how JSON spells what is beyond sixteen bits."""
+    text = json.dumps({"inputs": ["\U0001f600"]})
 
-    with contextlib.suppress(RpcError):
-        encode_reply(Success({"outputs": list(typed(text).inputs)}), "json")
+    assert r"\ud83d\ude00" in text
+    assert typed(text).inputs == ["\U0001f600"]
+
+
+def nested(levels: int) -> Any:
+    """Return lists and maps that deep in each other."""
+    value: Any = 1
+    for level in range(levels):
+        value = {"a": value} if level % 2 else [value]
+    return value
+
+
+@pytest.mark.parametrize("field", ["payload", "json"])
+def test_what_is_too_deep_for_a_reply_is_refused_where_it_is_read(field: str) -> None:
+    """What is one level less deep is answered in the encoding it came in."""
+    spelt: Any = {"payload": msgpack.packb, "json": lambda value: json.dumps(value).encode()}[field]
+
+    job = read(entry({"op": "echo", field: spelt({"inputs": [nested(MOST_LEVELS - 2)]})}))
+
+    reply = decode_reply(encode_reply(Success({"outputs": list(job.inputs)}), job.encoding))
+    assert reply == Success({"outputs": [nested(MOST_LEVELS - 2)]})
+    for levels in (MOST_LEVELS - 1, 400):
+        with pytest.raises(Malformed, match="deeper in each other than 100 levels"):
+            read(entry({"op": "echo", field: spelt({"inputs": [nested(levels)]})}))
+
+
+def test_a_blob_may_be_no_deeper() -> None:
+    """An input that travels under its own key is held to the same."""
+    assert read_blob(Blob(0, packed=True), pack(nested(MOST_LEVELS))) == nested(MOST_LEVELS)
+    with pytest.raises(InvalidInput, match="deeper in each other"):
+        read_blob(Blob(0, packed=True), pack(nested(MOST_LEVELS + 1)))
+
+
+@pytest.mark.parametrize("array", [{"dtype": "x" * 9000}, {"shape": ["x" * 9000]}, {"shape": [1] * 9000}])
+def test_what_is_said_of_an_array_is_short(array: dict[str, Any]) -> None:
+    """Whoever sends nonsense by the megabyte does not get it back."""
+    with pytest.raises(InvalidInput) as refused:
+        unpack(msgpack.packb({"dtype": "<f4", "shape": [2], "data": b"", **array}))
+
+    assert len(str(refused.value)) < 500
 
 
 def test_json_has_no_numbers_that_are_none() -> None:

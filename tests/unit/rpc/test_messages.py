@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from rpc.errors import Expired, InvalidInput, RpcError, UnknownModel
-from rpc.messages import HOUR_MS, Failure, Job, new_job_id
+from rpc.messages import HOUR_MS, MOST_TOLD, Failure, Job, new_job_id
 
 
 def test_a_job_needs_only_model_op_and_inputs() -> None:
@@ -40,3 +40,8 @@ def test_a_job_with_a_name_no_key_can_be_made_of_does_not_exist(wrong: dict[str,
 def test_a_failure_is_what_the_wire_says_of_an_error() -> None:
     """Code, text and retryability are taken from the error."""
     assert Failure("expired", "too late", retryable=True) == Failure.of(Expired("too late"))
+
+
+def test_a_failure_is_told_in_few_words() -> None:
+    """What is said of an error may be the caller's own words, but not by the megabyte."""
+    assert Failure.of(InvalidInput("x" * 10**6)).message == "x" * MOST_TOLD
