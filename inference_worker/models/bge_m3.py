@@ -245,10 +245,10 @@ def checked_outputs(options: Mapping[str, Any]) -> frozenset[str]:
     """Return what is asked for, "dense" unless told otherwise; raise `InvalidInput` on anything else."""
     asked = options.get("outputs", ["dense"])
     if not isinstance(asked, list | tuple) or not asked or not all(isinstance(name, str) for name in asked):
-        raise InvalidInput(f"option outputs is {asked!r}, not a list of some of {', '.join(OUTPUTS)}")
+        raise InvalidInput(f"option outputs is {asked!r:.100}, not a list of some of {', '.join(OUTPUTS)}")
     for name in asked:
         if name not in OUTPUTS:
-            raise InvalidInput(f"option outputs: {name!r} is none of {', '.join(OUTPUTS)}")
+            raise InvalidInput(f"option outputs: {name!r:.100} is none of {', '.join(OUTPUTS)}")
     return frozenset(asked)
 
 

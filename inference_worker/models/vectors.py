@@ -36,7 +36,7 @@ def checked_flag(options: Mapping[str, Any], name: str, *, default: bool) -> boo
     """Return a yes-or-no option, or raise `InvalidInput` if it is neither."""
     value = options.get(name, default)
     if not isinstance(value, bool):
-        raise InvalidInput(f"option {name} is {value!r}, neither true nor false")
+        raise InvalidInput(f"option {name} is {value!r:.100}, neither true nor false")
     return value
 
 
@@ -44,7 +44,7 @@ def refuse_unknown(options: Mapping[str, Any], known: Sequence[str]) -> None:
     """Raise `InvalidInput` on an option the op does not have: a misspelt one would silently do nothing."""
     unknown = sorted(str(name) for name in options if name not in known)
     if unknown:
-        raise InvalidInput(f"option {unknown[0]!r} is none of {', '.join(known)}")
+        raise InvalidInput(f"option {unknown[0]!r:.100} is none of {', '.join(known)}")
 
 
 def checked_finite(numbers: NDArray[np.float32]) -> NDArray[np.float32]:

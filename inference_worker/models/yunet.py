@@ -155,9 +155,9 @@ def _thresholds(options: Mapping[str, Any]) -> tuple[float, float]:
     known = {"score_threshold": SCORE, "nms_threshold": OVERLAP}
     for name, value in options.items():
         if name not in known:
-            raise InvalidInput(f"option {name!r} is none of {', '.join(known)}")
+            raise InvalidInput(f"option {name!r:.100} is none of {', '.join(known)}")
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-            raise InvalidInput(f"option {name} is {value!r}, not a number from 0 to 1")
+            raise InvalidInput(f"option {name} is {value!r:.100}, not a number from 0 to 1")
     score, overlap = ({**known, **options}[name] for name in known)
     return float(score), float(overlap)
 

@@ -1,6 +1,6 @@
 """What a caller asks of a transcription, and what is known of the recording while its windows are decoded."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,18 +32,23 @@ class Asked:
         """Return checked options; raise `InvalidInput` naming what is wrong with them."""
         unknown = sorted(str(name) for name in options if name not in cls.__dataclass_fields__)
         if unknown:
-            raise InvalidInput(f"option {unknown[0]!r} is none of {', '.join(cls.__dataclass_fields__)}")
+            raise InvalidInput(f"option {unknown[0]!r:.100} is none of {', '.join(cls.__dataclass_fields__)}")
         asked = cls(**options)
         for name in ("word_timestamps", "vad", "timestamps"):
             if not isinstance(getattr(asked, name), bool):
-                raise InvalidInput(f"option {name} is {getattr(asked, name)!r}, neither true nor false")
-        if asked.task not in TASKS:
-            raise InvalidInput(f"option task is {asked.task!r}, neither of {', '.join(TASKS)}")
+                raise InvalidInput(f"option {name} is {getattr(asked, name)!r:.100}, neither true nor false")
+        if not _one_of(TASKS, asked.task):
+            raise InvalidInput(f"option task is {asked.task!r:.100}, neither of {', '.join(TASKS)}")
         if type(asked.beam_size) is not int or not 1 <= asked.beam_size <= MOST_BEAMS:
-            raise InvalidInput(f"option beam_size is {asked.beam_size!r}, no number from 1 to {MOST_BEAMS}")
-        if asked.language is not None and asked.language not in languages:
-            raise InvalidInput(f"option language is {asked.language!r}, none of {', '.join(sorted(languages))}")
+            raise InvalidInput(f"option beam_size is {asked.beam_size!r:.100}, no number from 1 to {MOST_BEAMS}")
+        if asked.language is not None and not _one_of(languages, asked.language):
+            raise InvalidInput(f"option language is {asked.language!r:.100}, none of {', '.join(sorted(languages))}")
         return asked
+
+
+def _one_of(names: Collection[str], given: Any) -> bool:
+    # what is no text may have no hash, or no answer to whether it is equal
+    return isinstance(given, str) and given in names
 
 
 @dataclass(slots=True)

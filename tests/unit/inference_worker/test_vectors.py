@@ -53,6 +53,16 @@ def test_an_option_the_op_has_not_is_refused() -> None:
         refuse_unknown({"normalise": True}, ("normalize",))
 
 
+def test_an_option_is_told_back_in_a_few_words() -> None:
+    """Each of a thousand inputs is told of it: a megabyte of option must not become a gigabyte of reply."""
+    with pytest.raises(InvalidInput) as value:
+        checked_flag({"normalize": "x" * 9000}, "normalize", default=True)
+    with pytest.raises(InvalidInput) as name:
+        refuse_unknown({"x" * 9000: True}, ("normalize",))
+
+    assert max(len(str(refused.value)) for refused in (value, name)) < 200
+
+
 def test_the_row_of_a_failed_input_is_nan_and_told() -> None:
     """Every input has its row, in order, as float32; a failed one has its error beside."""
     vector = np.array([1, 2], np.float32)
