@@ -124,6 +124,9 @@ class Crowd:
         queued = False
         while not self._given_up.is_set():
             try:
+                if errand.apart and not queued:
+                    await voice.submit(errand)
+                    queued = True
                 if queued:
                     result = await voice.fetch(errand.job, timeout_s=FETCH_S)
                 else:

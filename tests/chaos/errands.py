@@ -22,6 +22,9 @@ TTL_S, HASTE_S = 60.0, 1.5
 BULK = 0.35
 REST_S = 0.08
 
+APART_EVERY = 3
+"""Of so many jobs of a caller, one is queued in one call and fetched in another: only then is a loss told to it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Errand:
@@ -29,6 +32,7 @@ class Errand:
 
     Attributes:
         ttl_s: how long after its submission the job may still be started.
+        apart: whether it is queued first and its result asked for then, and not both in one call.
         cancel_after_s: when the caller thinks better of it; None if it does not.
         rest_s: how long the caller waits before its next job.
     """
@@ -38,6 +42,7 @@ class Errand:
     lane: Lane
     cargo: tuple[Cargo, ...]
     ttl_s: float = TTL_S
+    apart: bool = False
     cancel_after_s: float | None = None
     rest_s: float = 0.0
 
@@ -74,8 +79,9 @@ class Errands:
             "bulk" if chance.random() < BULK else "interactive",
             self._cargo(job, kind),
             HASTE_S if kind == "hasty" else TTL_S,
-            chance.uniform(0.0, 0.08) if kind == "cancelled" else None,
-            chance.uniform(0.0, REST_S),
+            apart=self._count % APART_EVERY == 0,
+            cancel_after_s=chance.uniform(0.0, 0.08) if kind == "cancelled" else None,
+            rest_s=chance.uniform(0.0, REST_S),
         )
 
     def _cargo(self, job: str, kind: Kind) -> tuple[Cargo, ...]:

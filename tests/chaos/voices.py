@@ -23,6 +23,9 @@ class Voice(Protocol):
     async def call(self, errand: Errand) -> Mapping[str, Any]:
         """Queue the job, unless it is queued already, and return its result."""
 
+    async def submit(self, errand: Errand) -> None:
+        """Queue the job, unless it is queued already."""
+
     async def fetch(self, job: str, *, timeout_s: float) -> Mapping[str, Any]:
         """Return the result of a job that was queued before."""
 
@@ -49,6 +52,11 @@ class Awaiting:
         """Queue the job, unless it is queued already, and return its result."""
         values = [cargo.value() for cargo in errand.cargo]
         return await self._client.call(MODEL, OP, values, **_arguments(errand, self._keep_s))
+
+    async def submit(self, errand: Errand) -> None:
+        """Queue the job, unless it is queued already."""
+        values = [cargo.value() for cargo in errand.cargo]
+        await self._client.submit(MODEL, OP, values, **_arguments(errand, self._keep_s))
 
     async def fetch(self, job: str, *, timeout_s: float) -> Mapping[str, Any]:
         """Return the result of a job that was queued before."""
@@ -79,6 +87,11 @@ class Threaded:
         """Queue the job, unless it is queued already, and return its result."""
         values = [cargo.value() for cargo in errand.cargo]
         return await self._run(self._client.call, MODEL, OP, values, **_arguments(errand, self._keep_s))
+
+    async def submit(self, errand: Errand) -> None:
+        """Queue the job, unless it is queued already."""
+        values = [cargo.value() for cargo in errand.cargo]
+        await self._run(self._client.submit, MODEL, OP, values, **_arguments(errand, self._keep_s))
 
     async def fetch(self, job: str, *, timeout_s: float) -> Mapping[str, Any]:
         """Return the result of a job that was queued before."""
