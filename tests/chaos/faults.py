@@ -19,6 +19,7 @@ from tests.proxy import Proxy
 from tests.servers import Server
 
 EVERY_S = (0.9, 1.9)
+LAST_S = 1.0
 FROZEN_S, SERVER_FROZEN_S, SILENT_S = 3.5, 1.5, 0.8
 
 POISONS_A_MINUTE = (3, 6)
@@ -93,6 +94,9 @@ class Faults:
             self._pause.wait(self._chance.uniform(*EVERY_S))
         for timer in self._thawing:
             timer.join()
+        # no kill comes after it: only the worker itself can find again what it never saw
+        self._strike("lose_read")
+        self._pause.wait(LAST_S)
         for proxy in (self._callers_proxy, self._worker_proxy):
             proxy.lose_no_more()
         self._history.tell("calm")
