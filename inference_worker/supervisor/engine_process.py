@@ -78,9 +78,10 @@ class EngineProcess:
                 pass
             return self._last_metrics
 
-    def stuck_since(self) -> float | None:
-        """Return since when it has made no progress; None while it loads."""
-        return self.stamps.stuck_since()
+    def stuck_since(self, at_least: float = 0.0) -> float | None:
+        """Return since when it has made no progress, from some time on; None while it loads."""
+        since = self.stamps.stuck_since()
+        return None if since is None else max(since, at_least)
 
     def working_on(self, model: str) -> frozenset[Place] | None:
         """Return the entries of a model it was at when it ended; None if that is not known."""

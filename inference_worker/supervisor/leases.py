@@ -107,6 +107,10 @@ class Leases:
         self._deaths += deaths
         self._wake.set()
 
+    def renew_now(self) -> None:
+        """Renew before it is time: an engine has become ready, and is to be known as alive."""
+        self._wake.set()
+
     def stop(self) -> None:
         """Renew no more, once what is left behind is handed over or Redis did not hear of it."""
         self._stopping = True

@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 LOOK_S = 0.1
 """How often engines are looked at; also the longest until a signal is heard."""
 
+PAUSED_S = 3.0
+"""A pause between two looks that says this process was not running."""
+
 LEAVING_S = 10.0
 """How much longer than its grace an engine may take to end, before it is ended."""
 
@@ -45,6 +48,8 @@ class Supervisor:
         self._engines: dict[int, EngineProcess] = {}
         self._restarts = [Restarts(settings.most_failures) for _ in settings.engines]
         self._was_ready = False
+        self._greeted: set[str] = set()
+        self._looked_at = self._awake_since = time.monotonic()
         self._status = exits.STOPPED
         self._end_at: float | None = None
         # safe to put in a signal handler
@@ -120,17 +125,28 @@ class Supervisor:
 
     def _look(self) -> None:
         now = time.monotonic()
+        if now - self._looked_at > PAUSED_S:
+            # this process was itself stopped, and its engines with it: they get their time anew
+            self._awake_since = now
+        self._looked_at = now
         for place, engine in list(self._engines.items()):
-            self._was_ready |= engine.ready
+            self._look_at(engine, now)
             if engine.ended() is not None:
                 self._ended(place, engine, now)
-            elif not progressing(engine.stuck_since(), now, self._settings.hang_after_s):
-                engine.kill(f"no progress for {self._settings.hang_after_s:g} s")
-            elif self._end_at is not None and now > self._end_at:
-                engine.kill("not ended in time")
         for place, restarts in enumerate(self._restarts):
             if not self._stopping and restarts.due(now):
                 self._start(place)
+
+    def _look_at(self, engine: EngineProcess, now: float) -> None:
+        """Make an engine that has become ready known as alive; kill one that hangs, or does not end."""
+        if engine.ready and engine.name not in self._greeted:
+            self._was_ready = True
+            self._greeted.add(engine.name)
+            self._leases.renew_now()
+        if not progressing(engine.stuck_since(self._awake_since), now, self._settings.hang_after_s):
+            engine.kill(f"no progress for {self._settings.hang_after_s:g} s")
+        elif self._end_at is not None and now > self._end_at:
+            engine.kill("not ended in time")
 
     def _ended(self, place: int, engine: EngineProcess, now: float) -> None:
         """Take leave of an engine that has ended, and decide what that means."""
@@ -138,6 +154,7 @@ class Supervisor:
         if status is None:
             raise AssertionError("unreachable")
         del self._engines[place]
+        self._greeted.discard(engine.name)
         how = engine.how_it_ended()
         if status != exits.STOPPED:
             self._leases.bereaved([Death(model, engine.name, how, engine.working_on(model)) for model in engine.models])

@@ -1,6 +1,5 @@
 """Workers killed, drained and poisoned, and a Redis that goes away: every job is answered, once."""
 
-import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -9,13 +8,13 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from rpc import Client, DeadLettered, RedisSettings, inspection
+from rpc import Client, RedisSettings, inspection
 from rpc.codec import decode_reply
 from rpc.keys import GROUP, LANES, RELEASED, Keys
 from rpc.messages import Reply, Success
 from rpc.scripts import SCRIPTS
 from tests.callers import Callers
-from tests.conftest import ON_VALKEY, Gates, StartWorker, settings_for
+from tests.conftest import Gates, StartWorker, settings_for
 from tests.proxy import Proxy
 from tests.servers import Server
 from tests.waiting import LONG_S, eventually
@@ -97,52 +96,6 @@ def test_jobs_nobody_had_begun_are_not_suspected(
     assert reply.meta.attempts == 1
 
 
-def test_a_job_that_kills_its_worker_is_given_up_and_takes_nobody_along(
-    client: Client, start_worker: StartWorker, redis_settings: RedisSettings
-) -> None:
-    """A poison job costs as many engines as its deliveries and ends in the dead letter; all others are answered.
-
-    Nobody waits for a lease: the lease is longer than the test may take.
-    """
-    env = {"PENSTOCK_LEASE_S": "120", "PENSTOCK_MAX_DELIVERIES": "3"}
-    innocents = [f"innocent{number}" for number in range(12)]
-    for name in [*innocents[:6], "die", *innocents[6:]]:
-        client.submit("dies", "live", [name], job_id=name)
-
-    worker = start_worker(DIES, env=env)
-    eventually(lambda: client.ask(inspection.dead_jobs(redis_settings.prefix, "dies")), within_s=60.0)
-
-    assert [{"outputs": [name]} for name in innocents] == results(client, "dies", innocents)
-    with pytest.raises(DeadLettered, match=r"given up after 3 deliveries.*: exit status"):
-        client.result("dies", "die", timeout_s=LONG_S)
-    (dead,) = client.ask(inspection.dead_jobs(redis_settings.prefix, "dies"))
-    assert (dead.job_id, dead.deliveries, dead.whole) == ("die", 3, True)
-    assert (worker.running, worker.metric("penstock_engine_restarts_total")) == (True, 3)
-
-
-def test_a_drained_worker_finishes_what_runs_and_gives_back_the_rest(
-    client: Client, start_worker: StartWorker, gates: Gates, raw: "Redis", redis_settings: RedisSettings
-) -> None:
-    """After SIGTERM the running job is answered by its worker, which ends well; the others, uncounted, by another."""
-    keys = Keys(redis_settings.prefix, "gate")
-    names = [f"g{number}" for number in range(5)]
-    drained = start_worker(GATE)
-    ids = [client.submit("gate", "pass", [gates.path(name)], job_id=name) for name in names]
-    eventually(lambda: gates.journal() == ["g0"] and holders(raw, keys) == {drained.name: 5})
-    other = start_worker(GATE)
-    gates.open(*names[1:])
-
-    drained.terminate()
-    assert results(client, "gate", ids[1:]) == [{"outputs": [gates.path(name)]} for name in names[1:]]
-    gates.open("g0")
-
-    assert (results(client, "gate", ids[:1]), drained.wait()) == ([{"outputs": [gates.path("g0")]}], 0)
-    replies = [stored(raw, keys, name) for name in names]
-    served = [(reply.meta.worker, reply.meta.attempts) for reply in replies if isinstance(reply, Success)]
-    assert served == [(drained.name, 1)] + [(other.name, 1)] * 4
-    assert (sorted(gates.journal()), left(raw, keys)) == (names, 0)
-
-
 @pytest.mark.bound
 def test_released_jobs_are_found_within_a_second(
     client: Client, start_worker: StartWorker, gates: Gates, raw: "Redis", redis_settings: RedisSettings
@@ -182,29 +135,6 @@ def test_a_job_that_outlasts_the_grace_is_given_back_too(
     gates.open("a")
     start_worker(GATE)
     assert client.result("gate", "a", timeout_s=LONG_S) == {"outputs": [gates.path("a")]}
-
-
-@ON_VALKEY
-def test_a_stopped_worker_that_comes_back_disturbs_nobody(
-    client: Client, start_worker: StartWorker, gates: Gates, redis_settings: RedisSettings
-) -> None:
-    """A worker frozen for longer than its lease loses its job to another, learns so, and goes on serving."""
-    frozen = start_worker(GATE, env={"PENSTOCK_LEASE_S": "0.5"})
-    client.submit("gate", "pass", [gates.path("a")], job_id="a")
-    eventually(gates.entered("a"))
-    frozen.signal(signal.SIGSTOP)
-    other = start_worker(GATE, env={"PENSTOCK_LEASE_S": "0.5"})
-    eventually(lambda: gates.journal() == ["a", "a"])
-    frozen.signal(signal.SIGCONT)
-    eventually(lambda: frozen.metric("penstock_lost_leases_total", model="gate") == 1)
-
-    gates.open("a")
-
-    assert client.result("gate", "a", timeout_s=LONG_S) == {"outputs": [gates.path("a")]}
-    assert client.ask(inspection.dead_jobs(redis_settings.prefix, "gate")) == []
-    other.kill()
-    gates.open("b")
-    assert client.call("gate", "pass", [gates.path("b")], timeout_s=LONG_S) == {"outputs": [gates.path("b")]}
 
 
 @pytest.fixture

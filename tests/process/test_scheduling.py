@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from rpc import Cancelled, Client, Expired, QueueFull, RedisSettings
+from rpc import Client, Expired, QueueFull, RedisSettings
 from rpc.keys import LANES, Keys
 from tests.callers import Callers
 from tests.conftest import ON_VALKEY, Gates, StartWorker
@@ -55,23 +55,6 @@ def entry_of(raw: "Redis", keys: Keys, job_id: str) -> bytes:
     return entry
 
 
-def test_a_job_whose_time_passed_in_the_lane_is_not_run(
-    client: Client, start_worker: StartWorker, gates: Gates, redis_settings: RedisSettings, raw: "Redis"
-) -> None:
-    """A job that waited longer than its time to live is answered `Expired`, and leaves its lane unrun."""
-    queued(client, gates, "late", timeout_s=0.001)
-    queued(client, gates, "in-time", timeout_s=LONG_S)
-    eventually(outlived(raw, entry_of(raw, Keys(redis_settings.prefix, "gate"), "late"), 1))
-
-    worker = start_worker(GATE)
-
-    with pytest.raises(Expired, match="may not be started after 1 ms"):
-        client.result("gate", "late", timeout_s=LONG_S)
-    client.result("gate", "in-time", timeout_s=LONG_S)
-    assert gates.journal() == ["in-time"]
-    assert worker.metric("penstock_expired_total", model="gate") == 1
-
-
 def test_a_job_whose_time_passed_behind_others_is_not_run(
     client: Client, start_worker: StartWorker, gates: Gates, redis_settings: RedisSettings, raw: "Redis"
 ) -> None:
@@ -93,28 +76,6 @@ def test_a_job_whose_time_passed_behind_others_is_not_run(
         client.result("gate", "late", timeout_s=LONG_S)
     assert gates.journal() == ["hold", "in-time"]
     assert worker.metric("penstock_expired_total", model="gate") == 1
-
-
-def test_a_cancelled_job_is_not_run(client: Client, start_worker: StartWorker, gates: Gates) -> None:
-    """Cancelled in the lane or in the worker's hands, a job that has not begun never does."""
-    worker = start_worker(GATE, env={"PENSTOCK_LEASE_S": "0.4", "PENSTOCK_UNITS_HELD": "2", "PENSTOCK_BATCH_SIZE": "1"})
-    closed(client, gates)
-    queued(client, gates, "in-hand", "in-lane")
-    eventually(lambda: in_hand(worker) == 2)
-
-    outcomes = [client.cancel("gate", name) for name in ("in-hand", "in-lane")]
-    eventually(lambda: in_hand(worker) == 1 or gates.journal() != ["hold"])
-    gates.open("hold")
-    queued(client, gates, "after")
-
-    assert (outcomes, client.result("gate", "after", timeout_s=LONG_S)) == (
-        ["cancelled"] * 2,
-        {"outputs": [gates.path("after")]},
-    )
-    assert gates.journal() == ["hold", "after"]
-    for name in ("in-hand", "in-lane"):
-        with pytest.raises(Cancelled):
-            client.result("gate", name, timeout_s=5.0)
 
 
 def test_jobs_of_one_entry_id_in_both_lanes_are_two_jobs(
