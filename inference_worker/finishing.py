@@ -21,7 +21,7 @@ from inference_worker.outcome import conclude, delay_s, kept_ms, passing, stored
 from inference_worker.stamps import Stage, Stamps
 from rpc.codec import encode_reply
 from rpc.connection import NoGroup
-from rpc.consumer import Consumer, Delivery, Settlement
+from rpc.consumer import Consumer, Delivery, Place, Settlement
 from rpc.errors import InvalidInput, ModelError, QueueFull, Unavailable
 from rpc.messages import HOUR_MS, Failure, Job, Reply, Success
 
@@ -83,12 +83,18 @@ class Finishing:
         self._failed = 0
         self._beyond_use = ""
         self._endings: queue.SimpleQueue[Ending | None] = queue.SimpleQueue()
+        self._untold: set[Place] = set()
         self._telling = threading.Lock()
 
     def put(self, endings: Iterable[Ending]) -> None:
         """Hand over what has come to its end."""
         for ending in endings:
+            self._untold.add(ending.delivery.place)
             self._endings.put(ending)
+
+    def places(self) -> set[Place]:
+        """Return the entries whose end Redis has not heard of yet."""
+        return set(self._untold)
 
     def tell(self, jobs: Sequence[JobInHand]) -> None:
         """Settle jobs that are done, here and now if no unit waits and nothing else is being told, else in turn."""
@@ -120,6 +126,7 @@ class Finishing:
             _until_told(partial(self._consumer.bury, burial.delivery, burial.failure))
             self._metrics.dead_letters.inc()
             self._metrics.job(burial.delivery, burial.failure.code)
+            self._untold.discard(burial.delivery.place)
         self._stamps.serve(len(burials))
 
     def _settle_surely(self, settlements: Sequence[Settlement]) -> None:
@@ -139,6 +146,7 @@ class Finishing:
         left = self._put_off(endings)
         if left:
             self._reply_to(left, tell)
+        self._untold.difference_update([ending.delivery.place for ending in endings])
         if self._beyond_use:
             raise BeyondUse(self._beyond_use)
 

@@ -6,7 +6,8 @@ It never takes more than can start soon: what it has not read, another worker ca
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 
 from inference_worker.clock import ServerClock
 from inference_worker.finishing import Burial, Ending, Refused
@@ -16,7 +17,7 @@ from inference_worker.metrics import ModelMetrics
 from inference_worker.outcome import refusal, verdict, worth_asking
 from rpc.codec import Malformed
 from rpc.connection import NoGroup
-from rpc.consumer import Consumer, Delivery
+from rpc.consumer import Consumer, Delivery, Place
 from rpc.errors import Cancelled, RpcError, Unavailable
 from rpc.keys import LANES
 from rpc.messages import Failure
@@ -34,6 +35,23 @@ FULL_WAIT_S = 0.1
 
 RETRY_S = 0.2
 
+MIN_ADOPT_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Onward:
+    """Where entries go from here.
+
+    Attributes:
+        start: takes jobs that are to be run.
+        end: takes what is answered without being run.
+        known: tells which entries are on their way, from being read until Redis knows their end.
+    """
+
+    start: Callable[[Sequence[JobInHand]], None]
+    end: Callable[[Iterable[Ending]], None]
+    known: Callable[[], Collection[Place]]
+
 
 class Intake:
     """Reads for one model until stopped."""
@@ -47,8 +65,7 @@ class Intake:
         metrics: ModelMetrics,
         *,
         batch_size: int,
-        start: Callable[[Sequence[JobInHand]], None],
-        end: Callable[[Iterable[Ending]], None],
+        onward: Onward,
     ) -> None:
         self._consumer = consumer
         self._in_hand = in_hand
@@ -56,13 +73,13 @@ class Intake:
         self._clock = clock
         self._metrics = metrics
         self._batch_size = batch_size
-        self._start = start
-        self._end = end
+        self._start, self._end, self._known = onward.start, onward.end, onward.known
         self._stopping = threading.Event()
         self._unsure = True
         self._more_suspects = False
-        self._claim_at = 0.0
+        self._claim_at = self._adopt_at = 0.0
         self._claim_every_s = min(BLOCK_MS, consumer.limits.lease_ms / 8) / 1000
+        self._adopt_every_s = max(MIN_ADOPT_S, consumer.limits.lease_ms / 1000)
 
     def stop(self) -> None:
         """Read no more; a read under way ends within half a second."""
@@ -85,9 +102,10 @@ class Intake:
         if self._unsure:
             self._consumer.ensure_groups()
             self._clock.heard(self._consumer.server_ms())
-            # what Redis handed out in a reply that never arrived is ours, and nobody else's until the lease lapses
-            self._take(self._consumer.adopt(self._in_hand.places()))
+            self._adopt_at = 0.0
+            self._adopt()
             self._unsure = False
+        self._adopt()
         self._claim()
         room = {lane: self._in_hand.room(lane) for lane in LANES}
         lanes = [lane for lane in LANES if room[lane]]
@@ -101,6 +119,16 @@ class Intake:
             self._in_hand.wait_for_suspect(SUSPECT_WAIT_S)
         elif full:
             self._in_hand.wait_for_room(FULL_WAIT_S)
+
+    def _adopt(self) -> None:
+        """Take in what Redis handed out in a reply that never arrived: it is ours, and its lease is renewed.
+
+        After a lost connection that is likely; now and then it is looked for all the same, because the server may carry
+        out a command of a connection that has been given up.
+        """
+        if time.monotonic() >= self._adopt_at:
+            self._take(self._consumer.adopt(self._known()))
+            self._adopt_at = time.monotonic() + self._adopt_every_s
 
     def _claim(self) -> None:
         suspect_wanted = self._more_suspects and not self._in_hand.has_suspect()

@@ -13,7 +13,7 @@ from inference_worker.clock import ServerClock
 from inference_worker.finishing import Finishing, Refused
 from inference_worker.inferring import Inferring
 from inference_worker.inhand import InHand
-from inference_worker.intake import BLOCK_MS, Intake
+from inference_worker.intake import BLOCK_MS, Intake, Onward
 from inference_worker.job import JobInHand
 from inference_worker.keeping import Keeping
 from inference_worker.lookout import Watched
@@ -89,12 +89,14 @@ class Pipeline:
             around.clock,
             self._metrics,
             batch_size=settings.batch_size,
-            start=self._start,
-            end=self._finishing.put,
+            onward=Onward(self._start, self._finishing.put, self._known),
         )
         self._metrics.weights(int(model.about().get("bytes", 0)))
         self._metrics.in_hand(lambda: float(len(self._in_hand.places())))
         around.metrics.free_bytes(model.where(), model.free)
+
+    def _known(self) -> set[Place]:
+        return self._in_hand.places() | self._finishing.places()
 
     def _start(self, jobs: Sequence[JobInHand]) -> None:
         self._preparing.start(jobs)
@@ -139,10 +141,10 @@ class Pipeline:
             self._metrics.lost_leases.inc(len(taken_over))
             self._in_hand.settled(taken_over)
         cancelled = self._in_hand.drop(answered)
-        self._in_hand.settled(cancelled)
         # a cancelled job still has to leave its lane; its reply is there, and the first reply stays
         failure = Failure.of(Cancelled("cancelled while it was in hand"))
         self._finishing.put(Refused(job.delivery, failure) for job in cancelled)
+        self._in_hand.settled(cancelled)
 
     def stop_reading(self) -> None:
         """Take no more jobs."""

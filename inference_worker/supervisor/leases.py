@@ -3,6 +3,7 @@
 One thread, one connection. A lease is a quarter old when it is renewed.
 """
 
+import contextlib
 import logging
 import math
 import threading
@@ -61,7 +62,7 @@ class Leases:
         self._renewed_at = -math.inf
 
     def run(self) -> None:
-        """Renew until stopped."""
+        """Renew until stopped; then hand over what is left behind, if Redis hears of it."""
         while not self._stopping:
             self._wake.clear()
             self._round_at = time.monotonic()
@@ -74,6 +75,8 @@ class Leases:
                 log.warning("leases not renewed: %s", error)
                 pause_s = min(self._every_s, TRY_AGAIN_S)
             self._wake.wait(pause_s)
+        with contextlib.suppress(RpcError):
+            self._hand_over()
 
     def _renew(self) -> None:
         for engine in self._engines():
@@ -112,7 +115,7 @@ class Leases:
         self._wake.set()
 
     def stop(self) -> None:
-        """Renew no more, once what is left behind is handed over or Redis did not hear of it."""
+        """Renew no more."""
         self._stopping = True
         self._wake.set()
 

@@ -186,9 +186,9 @@ def test_an_emptied_redis_is_served_again(
 def test_a_worker_whose_replies_get_lost_answers_every_job(
     client: Client, server: Server, start_worker: StartWorker, redis_settings: RedisSettings, raw: "Redis"
 ) -> None:
-    """Replies to reads, claims, settlements and beats of a worker may get lost: every job is answered, none is left."""
+    """Replies to reads, claims, settlements, looks and renewals of a worker may get lost: every job is answered, none is left."""
     keys = Keys(redis_settings.prefix, "upper")
-    lost = [SCRIPTS[name].sha.encode() for name in ("complete", "claim", "beat", "complete")]
+    lost = [SCRIPTS[name].sha.encode() for name in ("complete", "claim", "look", "renew", "complete")]
     answers = []
     with Proxy(server) as proxy:
         lossy = redis_settings.from_env({}, url=proxy.url, prefix=redis_settings.prefix)
