@@ -107,6 +107,22 @@ async def test_a_call_given_up_by_its_caller_is_forgotten(client: AsyncClient, c
     assert answer == {"outputs": ["next"]}
 
 
+@pytest.mark.parametrize("wanted", [True, False], ids=["cancelled", "left"])
+async def test_a_cancelled_call_takes_its_job_along_if_asked(
+    client: AsyncClient, redis_settings: RedisSettings, *, wanted: bool
+) -> None:
+    """A task that is cancelled leaves its job to go on, unless the call said otherwise; closing waits for that."""
+    async with AsyncClient(settings=redis_settings) as caller:
+        call = asyncio.create_task(caller.call("m", "op", ["a"], job_id="j1", cancel_abandoned=wanted))
+        while (await client.progress("m", "j1")).state == "unknown":
+            await ticks(1)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+
+    assert (await client.progress("m", "j1")).state == ("finished" if wanted else "waiting")
+
+
 async def test_many_clients_of_one_loop_are_apart(redis_settings: RedisSettings, consumer: Consumer) -> None:
     """Closing one client leaves the others as they are."""
     async with AsyncClient(settings=redis_settings) as kept:

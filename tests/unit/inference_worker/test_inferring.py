@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference_worker.inferring import infer_or_blame
-from inference_worker.models.base import Model, Runtime, Unit
+from inference_worker.models.base import DeviceFault, Model, Runtime, Unit
 from rpc.errors import ModelError
 from tests.models import Panics, WrongLength
 
@@ -26,6 +26,15 @@ class Picky(Model):
         if any(unit.data < 0 for unit in units):
             raise ValueError("negative")
         return [2 * unit.data for unit in units]
+
+
+class Broken(Picky):
+    """A model whose device has failed."""
+
+    def infer(self, units: Sequence[Unit]) -> Sequence[Any]:
+        """Raise as PyTorch does."""
+        self.passes.append(len(units))
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
 
 def units(numbers: Sequence[int]) -> list[Unit]:
@@ -49,6 +58,26 @@ def test_one_culprit_costs_two_passes_for_each_halving() -> None:
     infer_or_blame(model, units([1] * 31 + [-1]))
 
     assert model.passes == [32, 16, 16, 8, 8, 4, 4, 2, 2, 1, 1]
+
+
+def test_a_device_that_fails_is_not_asked_again() -> None:
+    """What failed for the device's sake would fail for every unit: all are told so, after one pass."""
+    model = Broken()
+
+    outputs = infer_or_blame(model, units([1, 2, 3]))
+
+    assert [type(output) for output in outputs] == [DeviceFault] * 3
+    assert model.passes == [3]
+
+
+def test_each_failed_pass_is_progress() -> None:
+    """A large batch that is halved again and again is not taken for one that hangs."""
+    marks: list[int] = []
+    model = Picky()
+
+    infer_or_blame(model, units([1, 1, 1, -1]), lambda: marks.append(len(model.passes)))
+
+    assert marks == [1, 3, 5]
 
 
 def test_a_batch_that_succeeds_is_run_once() -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from inference_worker.models.base import Model, Outcome, Runtime, Unit
-from inference_worker.outcome import blame, conclude, kept_ms, refusal, stored, verdict, worth_asking
+from inference_worker.models.base import DeviceFault, Model, Outcome, OutOfMemory, Runtime, Unit
+from inference_worker.outcome import blame, conclude, delay_s, kept_ms, passing, refusal, stored, verdict, worth_asking
 from rpc.errors import Cancelled, Expired, InvalidInput, ModelError, RpcError, UnknownModel
 from rpc.keys import DIED
 from rpc.messages import HOUR_MS, Failure, Job, Meta, Success
@@ -70,6 +70,32 @@ def test_what_a_model_raises_is_told_by_name_and_text() -> None:
 
     assert blame(ours) is ours
     assert Failure.of(blame(KeyError("x"))) == Failure("model_error", "KeyError: 'x'")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB"), OutOfMemory),
+        (RuntimeError("CUDA failed with error out of memory"), OutOfMemory),
+        (MemoryError(), OutOfMemory),
+        (RuntimeError("CUDA error: device-side assert triggered"), DeviceFault),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), DeviceFault),
+        (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), DeviceFault),
+        (ValueError("too many values to unpack"), ModelError),
+    ],
+    ids=str,
+)
+def test_what_may_pass_is_told_apart_from_what_will_not(error: Exception, kind: type[ModelError]) -> None:
+    """Memory that ran out and a device that failed are worth another try, whatever class a library raises."""
+    blamed = blame(error)
+
+    assert type(blamed) is kind
+    assert (passing([["a"], blamed]) is blamed) is blamed.retryable is (kind is not ModelError)
+
+
+def test_a_job_is_put_off_for_longer_each_time() -> None:
+    """One second at first, and never more than half a minute."""
+    assert [delay_s(deliveries) for deliveries in (1, 2, 3, 10)] == [1.0, 2.0, 4.0, 30.0]
 
 
 def test_a_job_whose_inputs_all_have_outputs_succeeds() -> None:
