@@ -303,7 +303,9 @@ class AsyncClient:
         try:
             there = await self._submit(jobs, deadline)
             if any(there):
-                await listener.look_at([name for name, done in zip(names, there, strict=True) if done])
+                # what is not found now is found by the sweep
+                with contextlib.suppress(Unavailable):
+                    await listener.look_at([name for name, done in zip(names, there, strict=True) if done])
             return [await self._await(name, slot, deadline) for name, slot in zip(names, slots, strict=True)]
         finally:
             for name, slot in zip(names, slots, strict=True):

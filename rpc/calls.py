@@ -100,7 +100,7 @@ def fetch(prefix: str, waits: Iterable[tuple[str, str]]) -> Call[dict[tuple[str,
 
 
 def missing(prefix: str, waits: Iterable[tuple[str, str]]) -> Call[set[tuple[str, str]]]:
-    """Return those of the jobs of which Redis knows neither job nor reply."""
+    """Return those of the jobs of which Redis knows neither the id nor a reply."""
     by_model = _by_model(waits)
     rounds = []
     for model, ids in by_model.items():
@@ -109,10 +109,29 @@ def missing(prefix: str, waits: Iterable[tuple[str, str]]) -> Call[set[tuple[str
     replies = yield rounds
     lost = set()
     for (model, ids), values in zip(by_model.items(), replies, strict=True):
-        for index, job_id in enumerate(ids):
-            if values[index] is None and values[index + len(ids)] is None:
-                lost.add((model, job_id))
+        known, answered = values[: len(ids)], values[len(ids) :]
+        lost |= {(model, ids[at]) for at in range(len(ids)) if known[at] is None and answered[at] is None}
     return lost
+
+
+def lost(prefix: str, waits: Iterable[tuple[str, str]]) -> Call[set[tuple[str, str]]]:
+    """Return those of the jobs that have neither a reply nor an entry, even if their ids are known.
+
+    It reads whole entries on the server: not to be asked often. What it tells can be submitted again.
+    """
+    by_model = _by_model(waits)
+    rounds = []
+    for model, ids in by_model.items():
+        keys = Keys(prefix, model)
+        names = [name for job_id in ids for name in (keys.result(job_id), keys.job(job_id))]
+        rounds.append(script("lost", (*map(keys.stream, LANES), *names), ()))
+    replies = yield rounds
+    return {
+        (model, job_id)
+        for (model, ids), gone in zip(by_model.items(), replies, strict=True)
+        for job_id, is_gone in zip(ids, gone, strict=True)
+        if is_gone
+    }
 
 
 def _by_model(waits: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

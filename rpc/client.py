@@ -292,7 +292,9 @@ class Client:
             listener.waits.add(name, slot, now=time.monotonic())
         try:
             there = self._submit(jobs, deadline)
-            listener.look_at([name for name, done in zip(names, there, strict=True) if done])
+            # what is not found now is found by the sweep
+            with contextlib.suppress(Unavailable):
+                listener.look_at([name for name, done in zip(names, there, strict=True) if done])
             return [self._await(name, slot, deadline) for name, slot in zip(names, slots, strict=True)]
         finally:
             for name, slot in zip(names, slots, strict=True):

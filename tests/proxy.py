@@ -61,6 +61,10 @@ class Proxy:
         with self._guard:
             self._doomed.clear()
 
+    def lead_to(self, server: Server) -> None:
+        """Lead new lines to another server."""
+        self._server = server
+
     @property
     def to_lose(self) -> int:
         """How many replies are still to be swallowed."""

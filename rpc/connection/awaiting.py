@@ -15,7 +15,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from rpc.calls import Call, Round
 from rpc.connection.factory import LOAD_SCRIPTS, awaiting, fast_pack
-from rpc.connection.faults import checked, translated, unknown_scripts
+from rpc.connection.faults import SCRIPT_LOADS, checked, translated, unknown_scripts
 from rpc.errors import Unavailable
 from rpc.settings import RedisSettings
 
@@ -112,10 +112,12 @@ class AwaitingConnection:
 
     async def _replies(self, commands: Round) -> deque[Any]:
         replies = await self._exchange(commands)
-        again = unknown_scripts(replies)
-        if again:
-            await self._exchange(LOAD_SCRIPTS)
-            for index, reply in zip(again, await self._exchange([commands[i] for i in again]), strict=True):
+        for _ in range(SCRIPT_LOADS):
+            again = unknown_scripts(replies)
+            if not again:
+                break
+            loaded = await self._exchange([*LOAD_SCRIPTS, *(commands[index] for index in again)])
+            for index, reply in zip(again, loaded[len(LOAD_SCRIPTS) :], strict=True):
                 replies[index] = reply
         return deque(replies)
 

@@ -7,7 +7,7 @@ from redis.exceptions import ResponseError
 
 from rpc.calls import Call, Round
 from rpc.connection.factory import LOAD_SCRIPTS, blocking
-from rpc.connection.faults import checked, translated, unknown_scripts
+from rpc.connection.faults import SCRIPT_LOADS, checked, translated, unknown_scripts
 from rpc.settings import RedisSettings
 
 T = TypeVar("T")
@@ -36,10 +36,12 @@ class BlockingConnection:
         """Return the replies to commands sent together; the scripts are loaded if the server lacks them."""
         with self._lock, translated(self._address):
             replies = self._exchange(commands)
-            again = unknown_scripts(replies)
-            if again:
-                self._exchange(LOAD_SCRIPTS)
-                for index, reply in zip(again, self._exchange([commands[i] for i in again]), strict=True):
+            for _ in range(SCRIPT_LOADS):
+                again = unknown_scripts(replies)
+                if not again:
+                    break
+                loaded = self._exchange([*LOAD_SCRIPTS, *(commands[index] for index in again)])
+                for index, reply in zip(again, loaded[len(LOAD_SCRIPTS) :], strict=True):
                     replies[index] = reply
         return checked(commands, replies, self._address)
 

@@ -59,9 +59,14 @@ _BY_CLASS: tuple[tuple[type[Exception], type[RpcError]], ...] = (
     (redis_errors.BusyLoadingError, Unavailable),
     (redis_errors.AuthenticationError, Unavailable),
     (redis_errors.NoPermissionError, Unavailable),
+    (redis_errors.NoScriptError, Unavailable),
     (redis_errors.MasterDownError, Unavailable),
     (redis_errors.ClusterDownError, Unavailable),
 )
+
+
+SCRIPT_LOADS = 5
+"""How often scripts that the server has lost are sent to it before it counts as unavailable."""
 
 
 def unknown_scripts(replies: Sequence[Any]) -> list[int]:

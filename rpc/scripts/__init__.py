@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 NAMES = (
-    *("submit", "cancel", "redrive"),
+    *("submit", "cancel", "lost", "redrive"),
     *("claim", "look", "complete", "dead", "release", "retry", "keep", "leave"),
     *("renew", "bereave", "reap"),
 )

@@ -444,6 +444,7 @@ def calls(c):
         "embed_images": lambda: c.embed_images([picture, open(picture, "rb").read()]),
         "detect_faces": lambda: c.detect_faces(picture),
         "transcribe": lambda: c.transcribe(speech, word_timestamps=True),
+        "progress": lambda: c.progress("whisper", "nothing"),
     }
 
 def service_calls(c):

@@ -1,28 +1,40 @@
 """The book of replies a client waits for."""
 
+import contextlib
 from typing import Any
 
 import pytest
 
-from rpc.calls import Call
+from rpc.calls import Call, Command
 from rpc.codec import encode_reply
 from rpc.errors import JobLost
 from rpc.messages import Failure, Reply, Success
+from rpc.scripts import SCRIPTS
 from rpc.waits import Waits, WakeUp
 
 NAME = ("m", "j1")
+GONE = b"9-9"
 REPLY = Success({"outputs": [1]})
 
 
 def carry_out(call: Call[Any], keys: dict[str, bytes]) -> Any:
-    """Return the answer of a conversation with a server that holds these keys and knows MGET alone."""
+    """Return the answer of a conversation with a server that holds these keys; the entry `GONE` is not there."""
     replies: Any = None
     while True:
         try:
             commands = call.send(replies)
         except StopIteration as done:
             return done.value
-        replies = [[keys.get(name) for name in command[1:]] for command in commands if command[0] == "MGET"]
+        replies = [_answer(command, keys) for command in commands]
+
+
+def _answer(command: Command, keys: dict[str, bytes]) -> list[Any]:
+    if command[0] == "MGET":
+        return [keys.get(name) for name in command[1:]]
+    assert command[:2] == ("EVALSHA", SCRIPTS["lost"].sha)
+    names = command[5 : 3 + command[2]]
+    asked = zip(names[::2], names[1::2], strict=True)
+    return [int(result not in keys and keys.get(job, GONE) == GONE) for result, job in asked]
 
 
 def waiting(*handles: str, name: tuple[str, str] = NAME, now: float = 0.0) -> Waits[str]:
@@ -127,6 +139,34 @@ def test_a_job_is_lost_when_two_sweeps_in_a_row_find_nothing_of_it() -> None:
     ((handle, reply),) = carry_out(waits.sweep("p", now=20.0, quiet_s=2.0), {})
 
     assert (first, handle, isinstance(reply.error(), JobLost)) == ([], "only", True)
+
+
+def test_a_job_whose_entry_is_gone_is_lost_although_its_id_is_known() -> None:
+    """What an operator deleted is not waited for until the caller's time is up."""
+    waits = waiting("only")
+    job = {"p:{m}:job:j1": GONE}
+
+    first = carry_out(waits.sweep("p", now=10.0, quiet_s=2.0), job)
+    # the search has forgotten the id
+    ((handle, reply),) = carry_out(waits.sweep("p", now=12.0, quiet_s=2.0), {})
+
+    assert (first, handle, isinstance(reply.error(), JobLost)) == ([], "only", True)
+
+
+def test_entries_are_looked_for_ever_more_rarely() -> None:
+    """A search reads entries as a whole: a job that runs for an hour is searched for about ten times."""
+    waits = waiting("only")
+    searches = 0
+    for now in range(0, 3600, 2):
+        call = waits.sweep("p", now=float(now), quiet_s=2.0)
+        replies: Any = None
+        with contextlib.suppress(StopIteration):
+            while True:
+                commands = call.send(replies)
+                searches += commands[0][0] == "EVALSHA"
+                replies = [_answer(command, {"p:{m}:job:j1": b"1-0"}) for command in commands]
+
+    assert 5 <= searches <= 12
 
 
 def test_a_job_seen_in_between_is_not_lost() -> None:

@@ -1,0 +1,259 @@
+"""Servers that crash, lose their last writes, are emptied, stand still or are replaced: rows F13 to F16 and F22."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from redis import Redis
+
+from rpc import Client, JobLost, RedisSettings, Timeout, Unavailable
+from rpc.consumer import Consumer
+from rpc.keys import GROUP, LANES
+from tests.answering import Answering, echo, read_one
+from tests.callers import Callers
+from tests.conftest import MakeConsumer, StartWorker, settings_for
+from tests.proxy import Proxy
+from tests.servers import Server
+from tests.waiting import LONG_S, eventually
+
+pytestmark = pytest.mark.server
+
+UPPER = "tests.models:Upper"
+
+
+@pytest.fixture(name="redis_settings")
+def _own_settings(own_server: Server) -> RedisSettings:
+    """Return settings of a server of the test's own, so that consumers and callers use that one."""
+    return settings_for(own_server, sweep_s=0.2, connect_timeout_s=0.5)
+
+
+@pytest.fixture
+def raw(own_server: Server) -> Iterator["Redis"]:
+    """Yield redis-py itself."""
+    with Redis.from_url(own_server.url, protocol=2) as redis:
+        yield redis
+
+
+@pytest.fixture
+def consumer(make_consumer: MakeConsumer) -> Consumer:
+    """Return the worker that answers."""
+    return make_consumer()
+
+
+class Crowd:
+    """Callers that call all the time; every answer is checked."""
+
+    def __init__(self, client: Client, count: int = 8) -> None:
+        self._client = client
+        self._ended = threading.Event()
+        self._threads = ThreadPoolExecutor(count)
+        self._calls = [self._threads.submit(self._call, number) for number in range(count)]
+        self.answered = 0
+
+    def _call(self, number: int) -> None:
+        count = 0
+        while not self._ended.is_set():
+            text = f"text {number} {count}"
+            assert self._client.call("upper", "upper", [text], timeout_s=LONG_S)["texts"] == [text.upper()]
+            count += 1
+            self.answered += 1
+
+    def go_on(self, more: int = 40) -> None:
+        """Wait until so many more calls are answered."""
+        before = self.answered
+        eventually(lambda: self.answered >= before + more or any(call.done() for call in self._calls))
+        for call in self._calls:
+            if call.done():
+                call.result()
+
+    def end(self) -> None:
+        """End all calls, and raise what one of them has raised."""
+        self._ended.set()
+        for call in self._calls:
+            call.result(LONG_S)
+        self._threads.shutdown()
+
+
+@pytest.fixture
+def crowd(redis_settings: RedisSettings, start_worker: StartWorker) -> Iterator[Crowd]:
+    """Yield callers of a worker, all on the test's own server; they must be right to the end."""
+    start_worker(UPPER, env={"PENSTOCK_LEASE_S": "1"})
+    with Client(settings=redis_settings) as client:
+        crowd = Crowd(client)
+        try:
+            crowd.go_on()
+            yield crowd
+        finally:
+            crowd.end()
+
+
+@pytest.mark.process
+@pytest.mark.bound
+def test_a_server_that_is_killed_again_and_again(own_server: Server, crowd: Crowd, raw: "Redis") -> None:
+    """F13: callers and workers go on within five seconds of its return; no call is lost and none answered wrongly."""
+    for _ in range(3):
+        own_server.restart()
+        back = time.monotonic()
+        crowd.go_on(8)
+        assert time.monotonic() - back < 5.0
+        crowd.go_on()
+    assert raw.info("persistence")["aof_enabled"] == 1
+
+
+def cut_log(server: Server, size: int) -> None:
+    """Take the last bytes off what the server has written of its log, as a power failure may."""
+    files = [file for file in Path(server.directory, "appendonlydir").iterdir() if ".incr." in file.name]
+    (file,) = files
+    os.truncate(file, file.stat().st_size - size)
+
+
+@pytest.mark.parametrize("lost", ["submit", "settlement"])
+def test_a_power_failure(callers: Callers, consumer: Consumer, own_server: Server, raw: "Redis", lost: str) -> None:
+    """F14: a log cut off in mid-entry loads; a submit it lost is sent again or told, work it forgot is done again."""
+    caller = callers.make()
+    caller.submit("m", "op", ["kept"], job_id="kept")
+    first = read_one(consumer)
+    raw.set("marker", "x" * 100)
+    if lost == "submit":
+        call = callers.start(caller.call, "m", "op", ["a"], job_id="called", timeout_s=LONG_S)
+        gone = caller.submit("m", "op", ["b"], job_id="sent")
+        eventually(lambda: raw.xlen(consumer.keys.stream("interactive")) == 3)
+        size = own_server_bytes_since(own_server, b"x" * 100)
+    else:
+        consumer.settle([echo(first)])
+        size = own_server_bytes_since(own_server, b"x" * 100)
+    own_server.kill()
+    cut_log(own_server, size - 3)
+    own_server.start()
+
+    with pytest.raises(Unavailable):
+        consumer.server_ms()
+    if lost == "submit":
+        with Answering(consumer):
+            assert call.result(LONG_S) == {"outputs": ["a"]}
+        with pytest.raises(JobLost):
+            caller.result("m", gone, timeout_s=LONG_S)
+    else:
+        # the acknowledgement went with the reply: the job is there again, in its worker's hands
+        (again,) = consumer.adopt(())
+        assert again.job_id == "kept"
+        consumer.settle([echo(again)])
+        assert caller.result("m", "kept", timeout_s=LONG_S) == {"outputs": ["kept"]}
+
+
+def own_server_bytes_since(server: Server, marker: bytes) -> int:
+    """Return how many bytes the server has written behind a marker."""
+    (file,) = [file for file in Path(server.directory, "appendonlydir").iterdir() if ".incr." in file.name]
+    content = file.read_bytes()
+    return len(content) - content.rindex(marker) - len(marker) - 2
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    "empty",
+    [
+        lambda raw, _: raw.flushall(),
+        lambda raw, prefix: raw.delete(*(f"{prefix}:{{upper}}:{lane}" for lane in LANES)),
+        lambda raw, prefix: raw.xgroup_destroy(f"{prefix}:{{upper}}:interactive", GROUP),
+    ],
+    ids=["FLUSHALL", "DEL of the lanes", "XGROUP DESTROY"],
+)
+def test_a_server_that_is_emptied_under_load(
+    raw: "Redis", redis_settings: RedisSettings, crowd: Crowd, empty: Callable[["Redis", str], Any]
+) -> None:
+    """F15: groups are made again from the first entry on; calls under way are sent again, and nobody waits in vain."""
+    for _ in range(2):
+        empty(raw, redis_settings.prefix)
+        crowd.go_on()
+
+
+def test_a_server_that_stands_still(
+    callers: Callers, redis_settings: RedisSettings, own_server: Server, raw: "Redis", consumer: Consumer
+) -> None:
+    """F16: calls end within their time, leave no connection behind, and are one job once the server moves again."""
+    caller = callers.make(redis_settings.model_copy(update={"socket_timeout_s": 0.2}))
+    assert caller.cancel("m", "never") == "unknown"
+    process = psutil.Process()
+    before = process.num_fds()
+    os.kill(own_server.pid, signal.SIGSTOP)
+    try:
+        for _ in range(3):
+            with pytest.raises(Unavailable):
+                caller.submit("m", "op", ["a"], job_id="j1", timeout_s=0.5)
+        with pytest.raises((Unavailable, Timeout)):
+            caller.call("m", "op", ["a"], job_id="j1", timeout_s=0.5)
+    finally:
+        os.kill(own_server.pid, signal.SIGCONT)
+
+    call = callers.start(caller.call, "m", "op", ["a"], job_id="j1", timeout_s=LONG_S)
+    consumer.settle([echo(read_one(consumer))])
+
+    assert call.result(LONG_S) == {"outputs": ["a"]}
+    assert sum(raw.xlen(consumer.keys.stream(lane)) for lane in LANES) == 0
+    # the listener's line and the way to it were opened meanwhile
+    assert process.num_fds() <= before + 4
+
+
+def test_a_server_that_is_replaced_by_one_that_lacks_the_last_writes(
+    callers: Callers, own_server: Server, redis_settings: RedisSettings, tmp_path: Path, make_consumer: MakeConsumer
+) -> None:
+    """F22: callers and workers find the new master; calls it never heard of are sent again, lost answers too."""
+    with Server(own_server.kind, tmp_path / "replica") as replica, Proxy(own_server) as proxy:
+        follow(replica, own_server)
+        reached = redis_settings.from_env(
+            {}, url=proxy.url, prefix=redis_settings.prefix, sweep_s=0.2, socket_timeout_s=1.0
+        )
+        caller, consumer = callers.make(reached), make_consumer(settings=reached)
+        answered = callers.start(caller.call, "m", "op", ["seen"], job_id="seen", timeout_s=LONG_S)
+        delivery = read_one(consumer)
+        eventually(lambda: in_step(replica, own_server))
+        # from here on the replica hears nothing
+        with Redis.from_url(replica.url, protocol=2) as new:
+            new.replicaof("NO", "ONE")
+        consumer.settle([echo(delivery)])
+        assert answered.result(LONG_S) == {"outputs": ["seen"]}
+        unseen = callers.start(caller.call, "m", "op", ["unseen"], job_id="unseen", timeout_s=LONG_S)
+        assert read_one(consumer).job_id == "unseen"
+
+        with Redis.from_url(own_server.url, protocol=2) as old:
+            old.replicaof("127.0.0.1", "1")
+        with pytest.raises(Unavailable, match="read only"):
+            consumer.announce({"device": "cpu"})
+        proxy.lead_to(replica)
+        own_server.kill()
+
+        eventually(lambda: is_reached(consumer))
+        (again,) = consumer.adopt(())
+        assert again.job_id == "seen"
+        consumer.settle([echo(again)])
+        with Answering(consumer):
+            assert unseen.result(LONG_S) == {"outputs": ["unseen"]}
+        assert caller.result("m", "seen", timeout_s=LONG_S) == {"outputs": ["seen"]}
+
+
+def follow(replica: Server, master: Server) -> None:
+    """Make a server the replica of another one, and wait until it is."""
+    with Redis.from_url(replica.url, protocol=2) as raw:
+        raw.replicaof("127.0.0.1", str(master.port))
+        eventually(lambda: raw.info("replication")["master_link_status"] == "up")
+
+
+def in_step(replica: Server, master: Server) -> bool:
+    """Return whether a replica has heard all its master has said."""
+    with Redis.from_url(replica.url, protocol=2) as one, Redis.from_url(master.url, protocol=2) as other:
+        return bool(one.info("replication")["slave_repl_offset"] == other.info("replication")["master_repl_offset"])
+
+
+def is_reached(consumer: Consumer) -> bool:
+    """Return whether a worker reaches a server."""
+    try:
+        return consumer.server_ms() > 0
+    except Unavailable:
+        return False
