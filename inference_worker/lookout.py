@@ -62,11 +62,12 @@ class Lookout:
     def _look_round(self) -> None:
         announce = time.monotonic() >= self._announce_at
         for watched in self._watched:
-            if announce:
-                watched.consumer.announce(watched.about())
             holds = watched.holds()
             if holds or announce:
                 self._look(watched, holds)
+            # a server that is full refuses this, and nothing else here
+            if announce:
+                watched.consumer.announce(watched.about())
         if announce:
             self._announce_at = time.monotonic() + self._announce_every_s
 

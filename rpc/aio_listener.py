@@ -28,6 +28,7 @@ class Listener:
         self._settings = settings
         self._connection = connection
         self._subscription = AwaitingSubscription(settings, channel)
+        self._swept_at = time.monotonic()
         self._finished: list[str] = []
         self._woken = asyncio.Event()
         self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._fetch())]
@@ -61,21 +62,32 @@ class Listener:
                 await self._follow()
             except RpcError:
                 self.heard.set()
+                await self._sweep_unheard()
             except Exception:
                 # callers wait for what this task hears: it must outlive whatever goes wrong
                 log.exception("the listener failed and starts again")
             await asyncio.sleep(requests.RECONNECT_S)
 
     async def _follow(self) -> None:
-        swept = time.monotonic()
         while True:
             message = await self._subscription.read(self._settings.sweep_s)
             if message is not None:
                 self._hear(WakeUp.of(message))
-            if time.monotonic() - swept >= self._settings.sweep_s:
-                swept = time.monotonic()
-                await self._hand_out(self.waits.sweep(self._settings.prefix, now=swept, quiet_s=self._settings.sweep_s))
+            if await self._sweep_if_due():
                 await self._subscription.ping()
+
+    async def _sweep_unheard(self) -> None:
+        """Look for replies all the same: the server may serve us and forbid the channel."""
+        with contextlib.suppress(RpcError):
+            await self._sweep_if_due()
+
+    async def _sweep_if_due(self) -> bool:
+        now, every_s = time.monotonic(), self._settings.sweep_s
+        due = now - self._swept_at >= every_s
+        if due:
+            self._swept_at = now
+            await self._hand_out(self.waits.sweep(self._settings.prefix, now=now, quiet_s=every_s))
+        return due
 
     def _hear(self, wake_up: WakeUp) -> None:
         """Hand out a reply that came along, or fetch it together with whatever else is finished by then."""

@@ -68,6 +68,11 @@ class Client:
                 self._listener = None
         self._connection.close()
 
+    @property
+    def waiting(self) -> int:
+        """How many jobs are waited for here now."""
+        return 0 if self._listener is None else len(self._listener.waits)
+
     def ask(self, call: calls.Call[T]) -> T:
         """Carry out one of the conversations of `rpc.calls`."""
         self._after_fork()

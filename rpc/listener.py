@@ -46,6 +46,7 @@ class Listener:
         self._connection = connection
         self._channel = channel
         self._subscription = BlockingSubscription(settings, channel)
+        self._swept_at = time.monotonic()
         self._stopped = threading.Event()
         self._heard = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="penstock-listener", daemon=True)
@@ -76,6 +77,7 @@ class Listener:
                 self._follow()
             except RpcError:
                 self._heard.set()
+                self._sweep_unheard()
             except Exception:
                 # callers wait for what this thread hears: it must outlive whatever goes wrong
                 log.exception("the listener failed and starts again")
@@ -83,15 +85,25 @@ class Listener:
         self._subscription.close()
 
     def _follow(self) -> None:
-        swept = time.monotonic()
         while not self._stopped.is_set():
             message = self._subscription.read(self._settings.sweep_s)
             if message is not None:
                 self._hear(WakeUp.of(message))
-            if time.monotonic() - swept >= self._settings.sweep_s:
-                swept = time.monotonic()
-                self._hand_out(self.waits.sweep(self._settings.prefix, now=swept, quiet_s=self._settings.sweep_s))
+            if self._sweep_if_due():
                 self._subscription.ping()
+
+    def _sweep_unheard(self) -> None:
+        """Look for replies all the same: the server may serve us and forbid the channel."""
+        with contextlib.suppress(RpcError):
+            self._sweep_if_due()
+
+    def _sweep_if_due(self) -> bool:
+        now, every_s = time.monotonic(), self._settings.sweep_s
+        due = now - self._swept_at >= every_s
+        if due:
+            self._swept_at = now
+            self._hand_out(self.waits.sweep(self._settings.prefix, now=now, quiet_s=every_s))
+        return due
 
     def _hear(self, wake_up: WakeUp) -> None:
         for slot, reply in self.waits.hear(wake_up):

@@ -33,6 +33,11 @@ class Awaited:
         """Return a method of the client, to be called from any thread."""
         return lambda *args, **kwargs: self._run(getattr(self._client, name)(*args, **kwargs))
 
+    @property
+    def waiting(self) -> int:
+        """How many jobs the client waits for."""
+        return self._client.waiting
+
     def stop(self) -> None:
         """Close the client and end the loop."""
         self._run(self._client.close())

@@ -6,8 +6,9 @@
 local now = redis.call('TIME')
 local ms = now[1] * 1000 + math.floor(now[2] / 1000)
 local renewed = 0
-redis.call('ZADD', KEYS[1], ms + ARGV[3], ARGV[2])
+-- this goes first, because a server that is full lets a script run whose first write frees memory
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ms - 60000)
+redis.call('ZADD', KEYS[1], ms + ARGV[3], ARGV[2])
 for i = 2, #KEYS do
   local from = '-'
   while from do

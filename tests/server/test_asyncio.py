@@ -10,7 +10,7 @@ from rpc import AsyncClient, RedisSettings
 from rpc.consumer import Consumer
 from tests.answering import Answering, echo, read_one
 from tests.conftest import MakeConsumer
-from tests.waiting import LONG_S, eventually
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.server
 
@@ -67,31 +67,6 @@ async def test_calls_of_one_tick_travel_together(client: AsyncClient, consumer: 
 
     assert raw.info("stats")["total_reads_processed"] - before <= 10
     assert raw.xlen(consumer.keys.stream("interactive")) == 100
-
-
-@pytest.mark.parametrize("answered", [True, False], ids=["while answers come", "while none comes"])
-async def test_a_call_cancelled_at_any_point_crosses_no_answers(
-    client: AsyncClient, consumer: Consumer, *, answered: bool
-) -> None:
-    """Whenever a task is cancelled, the calls beside and after it get their own answers on the same connection."""
-    crossed = []
-    for turns in range(TICKS):
-        names = [f"{turns}.{place}" for place in range(3)]
-        tasks = [asyncio.create_task(client.call("m", "op", [name], timeout_s=LONG_S)) for name in names]
-        if not answered:
-            await ticks(turns)
-            tasks[1].cancel()
-        with Answering(consumer):
-            await ticks(turns)
-            tasks[1].cancel()
-            beside = await asyncio.gather(*tasks, return_exceptions=True)
-            after = await client.call("m", "op", [turns], timeout_s=LONG_S)
-        mine = isinstance(beside[1], asyncio.CancelledError) or beside[1] == {"outputs": [names[1]]}
-        got = (beside[0], mine, beside[2], after)
-        expected = ({"outputs": [names[0]]}, True, {"outputs": [names[2]]}, {"outputs": [turns]})
-        crossed += [] if expected == got else [(turns, got)]
-
-    assert crossed == []
 
 
 async def test_a_call_given_up_by_its_caller_is_forgotten(client: AsyncClient, consumer: Consumer) -> None:

@@ -16,7 +16,6 @@ from rpc import (
     ModelError,
     PartialFailure,
     RpcError,
-    Timeout,
     Unavailable,
 )
 from rpc.consumer import REPLY_BYTES_TOLD, Consumer
@@ -96,30 +95,6 @@ def test_calls_that_wait_together_are_not_crossed(callers: Callers, consumer: Co
 
     assert [[number] for number in range(64)] == answers
     assert connections <= 2
-
-
-def test_a_call_that_is_not_answered_in_time_can_be_fetched_later(callers: Callers, consumer: Consumer) -> None:
-    """A timeout says which job goes on; its result is there for whoever asks for it."""
-    caller = callers.make()
-
-    with pytest.raises(Timeout) as late:
-        caller.call("m", "op", ["a"], timeout_s=0.05)
-    consumer.settle([echo(read_one(consumer))])
-
-    assert caller.result("m", late.value.job_id, timeout_s=5.0) == {"outputs": ["a"]}
-
-
-def test_what_is_waited_for_no_more_is_forgotten(callers: Callers, consumer: Consumer) -> None:
-    """A late reply to a call that has given up disturbs nobody."""
-    caller = callers.make()
-    with pytest.raises(Timeout):
-        caller.call("m", "op", ["given up"], timeout_s=0.05)
-    consumer.settle([echo(read_one(consumer))])
-
-    call = callers.start(caller.call, "m", "op", ["b"])
-    consumer.settle([echo(read_one(consumer))])
-
-    assert call.result(LONG_S) == {"outputs": ["b"]}
 
 
 def test_the_result_of_somebody_elses_job_can_be_waited_for(callers: Callers, consumer: Consumer) -> None:

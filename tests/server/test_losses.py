@@ -1,13 +1,11 @@
 """A server that is emptied, killed, stopped, full or forgetful, and what callers and workers make of it."""
 
-import os
-import signal
 from collections.abc import Iterator
 
 import pytest
 from redis import Redis
 
-from rpc import Cancelled, Client, JobLost, Progress, QueueFull, RedisSettings, Timeout, Unavailable
+from rpc import Cancelled, Client, JobLost, Progress, RedisSettings, Timeout, Unavailable
 from rpc.connection import NoGroup
 from rpc.consumer import Consumer
 from rpc.keys import LANES
@@ -112,45 +110,6 @@ def test_a_call_made_while_the_server_is_away_is_submitted_when_it_is_back(
     own_server.start()
     with Answering(consumer):
         assert call.result(LONG_S) == {"outputs": ["a"]}
-
-
-def test_a_server_that_stands_still_costs_a_caller_no_more_than_its_time(
-    callers: Callers, redis_settings: RedisSettings, own_server: Server, raw: "Redis"
-) -> None:
-    """A frozen Redis is `Unavailable`; once it moves again the same client works and the job is queued once."""
-    caller = callers.make(redis_settings.model_copy(update={"socket_timeout_s": 0.2}))
-    assert caller.cancel("m", "never") == "unknown"
-    os.kill(own_server.pid, signal.SIGSTOP)
-    try:
-        with pytest.raises(Unavailable):
-            caller.submit("m", "op", ["a"], job_id="j1", timeout_s=0.5)
-    finally:
-        os.kill(own_server.pid, signal.SIGCONT)
-
-    caller.submit("m", "op", ["a"], job_id="j1", timeout_s=LONG_S)
-
-    assert raw.xlen(f"{redis_settings.prefix}:{{m}}:interactive") == 1
-
-
-def test_a_full_server_refuses_jobs_and_takes_results(
-    redis_settings: RedisSettings, consumer: Consumer, raw: "Redis"
-) -> None:
-    """Out of memory is `QueueFull` to callers, while workers still read, renew and settle, which makes room again."""
-    with Client(settings=redis_settings) as client:
-        for number in range(2):
-            client.submit("m", "op", [number], job_id=f"j{number}")
-        raw.config_set("maxmemory", "1")
-        with pytest.raises(QueueFull):
-            client.submit("m", "op", ["refused"])
-
-        deliveries = [read_one(consumer), read_one(consumer)]
-        consumer.settle([echo(delivery) for delivery in deliveries])
-        raw.config_set("maxmemory", "0")
-
-        assert [client.result("m", f"j{number}", timeout_s=5.0) for number in range(2)] == [
-            {"outputs": [0]},
-            {"outputs": [1]},
-        ]
 
 
 def test_what_was_acknowledged_outlives_a_crash(

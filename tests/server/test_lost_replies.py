@@ -1,7 +1,6 @@
 """Commands that were carried out and whose replies never arrived: nothing is done twice, nothing is forgotten."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from redis import Redis
@@ -11,12 +10,12 @@ from rpc.consumer import Consumer, Delivery, Hold
 from rpc.keys import LANES, RELEASED
 from rpc.messages import Failure
 from rpc.scripts import SCRIPTS
-from tests.answering import Answering, echo, held, read_one, told
+from tests.answering import echo, held, read_one
 from tests.callers import Callers
 from tests.conftest import MakeConsumer
 from tests.proxy import Proxy
 from tests.servers import Server
-from tests.waiting import LONG_S, eventually
+from tests.waiting import LONG_S
 
 pytestmark = pytest.mark.server
 
@@ -52,21 +51,6 @@ def delivery(client: Client, consumer: Consumer) -> Delivery:
     return read_one(consumer)
 
 
-def test_a_submit_that_was_carried_out_is_not_carried_out_again(
-    callers: Callers, lossy: RedisSettings, proxy: Proxy, raw: "Redis", make_consumer: MakeConsumer
-) -> None:
-    """Three lost replies to one call are one entry, and the call is answered."""
-    call = callers.start(callers.make(lossy).call, "m", "op", ["a"], timeout_s=LONG_S)
-    with Answering(make_consumer()):
-        call.result(LONG_S)
-    caller = callers.make(lossy)
-    proxy.lose_reply_to(run("submit"), times=3)
-
-    caller.submit("m", "op", ["b"], job_id="j1", timeout_s=LONG_S)
-
-    assert (proxy.to_lose, raw.xlen(f"{lossy.prefix}:{{m}}:interactive")) == (0, 1)
-
-
 def test_a_reply_whose_fetching_failed_is_fetched_again(
     callers: Callers, lossy: RedisSettings, proxy: Proxy, make_consumer: MakeConsumer
 ) -> None:
@@ -80,26 +64,6 @@ def test_a_reply_whose_fetching_failed_is_fetched_again(
     consumer.settle([echo(delivery)])
 
     assert (call.result(LONG_S), proxy.to_lose) == ({"outputs": [text]}, 0)
-
-
-def test_a_settlement_that_was_carried_out_is_told_once(
-    consumer: Consumer, delivery: Delivery, proxy: Proxy, raw: "Redis"
-) -> None:
-    """A worker that has to say it again wakes nobody twice and changes nothing."""
-    subscription: Any = raw.pubsub()  # type: ignore[no-untyped-call]
-    with subscription:
-        subscription.subscribe("c1")
-        eventually(lambda: subscription.get_message(timeout=1.0))
-        consumer.settle([])
-        proxy.lose_reply_to(run("complete"))
-        with pytest.raises(Unavailable):
-            consumer.settle([echo(told(delivery, "c1"))])
-        consumer.settle([echo(told(delivery, "c1"))])
-        raw.publish("c1", "end")
-        heard = [subscription.get_message(timeout=5.0)["data"].partition(b"\n")[0] for _ in range(2)]
-
-    assert heard == [b"j1", b"end"]
-    assert raw.xlen(consumer.keys.stream("interactive")) == 0
 
 
 def test_a_read_that_was_carried_out_is_found_again(

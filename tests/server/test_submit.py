@@ -1,8 +1,6 @@
 """Queueing jobs: idempotent, bounded, and never without a reply that is there already."""
 
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -66,26 +64,6 @@ def test_a_submit_says_whether_its_reply_is_there(
     consumer.settle([echo(read_one(consumer))])
 
     assert client.ask(calls.submit(redis_settings, jobs)) == [True, False]
-
-
-@pytest.mark.usefixtures("bounded")
-def test_fifty_callers_at_once_never_exceed_the_bound(redis_settings: RedisSettings, raw: "Redis") -> None:
-    """The bound holds exactly, however many submit at the same moment; the others are told to come back."""
-    start = threading.Barrier(50)
-
-    def submit(number: int) -> bool:
-        with Client(settings=redis_settings) as caller:
-            start.wait(20.0)
-            try:
-                caller.submit("m", "op", [number])
-            except QueueFull as full:
-                return full.retry_after_s < 0
-        return True
-
-    with ThreadPoolExecutor(50) as threads:
-        queued = sum(threads.map(submit, range(50)))
-
-    assert (queued, raw.xlen(Keys(redis_settings.prefix, "m").stream("interactive"))) == (BOUND, BOUND)
 
 
 def test_a_full_lane_has_room_again_when_a_job_is_done(client: Client, bounded: Consumer) -> None:

@@ -1,0 +1,125 @@
+"""Servers that are full or cannot write, and workers without number: rows F18, F20, F33."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis, ResponseError
+
+from rpc import Client, QueueFull, RedisSettings, Unavailable, leases
+from rpc.consumer import Consumer
+from rpc.keys import GROUP, Keys
+from tests.answering import echo, read_one, show_life
+from tests.callers import Callers
+from tests.conftest import MakeConsumer, StartWorker, settings_for
+from tests.servers import Server
+from tests.waiting import LONG_S, eventually
+
+pytestmark = pytest.mark.server
+
+UPPER = "tests.models:Upper"
+
+
+@pytest.fixture(name="redis_settings")
+def _own_settings(own_server: Server) -> RedisSettings:
+    """Return settings of a server of the test's own, so that consumers and callers use that one."""
+    return settings_for(own_server, sweep_s=0.2, connect_timeout_s=0.5)
+
+
+@pytest.fixture
+def raw(own_server: Server) -> Iterator["Redis"]:
+    """Yield redis-py itself."""
+    with Redis.from_url(own_server.url, protocol=2) as redis:
+        yield redis
+
+
+@pytest.fixture
+def consumer(make_consumer: MakeConsumer) -> Consumer:
+    """Return the worker that answers."""
+    return make_consumer()
+
+
+def test_a_server_without_memory(callers: Callers, consumer: Consumer, raw: "Redis") -> None:
+    """F18: submits are refused by type, while workers read, renew, take over and settle, which makes room again."""
+    caller = callers.make()
+    for number in range(3):
+        caller.submit("m", "op", [number], job_id=f"j{number}")
+    held = read_one(consumer)
+    raw.config_set("maxmemory", "1")
+    with pytest.raises(QueueFull):
+        caller.submit("m", "op", ["refused"])
+
+    deliveries = [held, read_one(consumer), read_one(consumer)]
+    show_life(consumer)
+    assert consumer.claim("interactive", 10, suspect=True).taken == []
+    consumer.settle([echo(delivery) for delivery in deliveries])
+    raw.config_set("maxmemory", "0")
+
+    results = [caller.result("m", f"j{number}", timeout_s=5.0) for number in range(3)]
+    assert results == [{"outputs": [number]} for number in range(3)]
+    assert caller.submit("m", "op", ["taken"], job_id="taken") == "taken"
+
+
+@pytest.mark.process
+def test_a_server_that_cannot_write_its_disk(
+    start_worker: StartWorker, redis_settings: RedisSettings, own_server: Server, raw: "Redis"
+) -> None:
+    """F20: submits fail by type when their time is up; a worker waits with what it has, and all go on afterwards."""
+    worker = start_worker(UPPER, env={"PENSTOCK_LEASE_S": "1"})
+    with Client(settings=redis_settings) as client:
+        assert client.call("upper", "upper", ["before"], timeout_s=LONG_S)["texts"] == ["BEFORE"]
+        in_the_way = Path(own_server.directory, "dump.rdb")
+        in_the_way.mkdir()
+        raw.config_set("save", "3600 1")
+        refuse_writes(raw)
+
+        with pytest.raises(Unavailable, match="RDB snapshots"):
+            client.submit("upper", "upper", ["refused"], timeout_s=0.5)
+
+        in_the_way.rmdir()
+        raw.config_set("save", "")
+        assert client.call("upper", "upper", ["after"], timeout_s=LONG_S)["texts"] == ["AFTER"]
+    assert (worker.running, worker.metric("penstock_engine_restarts_total")) == (True, 0)
+
+
+def refuse_writes(raw: "Redis") -> None:
+    """Have the server fail to save, and wait until it refuses writes for that."""
+    raw.bgsave()
+
+    def refused() -> bool:
+        try:
+            raw.set("probe", "x", px=1)
+        except ResponseError as error:
+            return "RDB snapshots" in str(error)
+        return False
+
+    eventually(refused)
+
+
+def test_a_thousand_restarts(callers: Callers, make_consumer: MakeConsumer, raw: "Redis") -> None:
+    """F33: consumers of workers that are gone are dropped, those that hold jobs are kept, and no job is lost."""
+    alive = make_consumer("alive")
+    keys: Keys = alive.keys
+    caller = callers.make()
+    for number in range(10):
+        caller.submit("m", "op", [number], job_id=f"j{number}")
+    for number in range(1000):
+        ended = Consumer(alive._connection, keys, f"ended-{number}", alive.limits)
+        ended.read(["interactive"], 1, block_ms=0)
+        ended.read(["bulk"], 1, block_ms=0)
+    show_life(alive)
+    pause = threading.Event()
+
+    def dropped() -> int:
+        pause.wait(0.01)
+        return int(alive.run(leases.reap(keys.prefix, "m", silent_ms=1)))
+
+    while dropped():
+        pass
+
+    left: Any = raw.xinfo_consumers(keys.stream("interactive"), GROUP)
+    assert sorted(each["name"].decode() for each in left) == [f"ended-{number}" for number in range(10)]
+    assert sum(each["pending"] for each in left) == 10
+    assert raw.xlen(keys.stream("interactive")) == 10
