@@ -48,6 +48,7 @@ ENVIRONMENT = {
     "most_failures": ("PENSTOCK_MOST_FAILURES",),
     "most_failed_jobs": ("PENSTOCK_MOST_FAILED_JOBS",),
     "max_text_chars": ("PENSTOCK_MAX_TEXT_CHARS",),
+    "server_check": ("PENSTOCK_SERVER_CHECK",),
     "health_host": ("PENSTOCK_HEALTH_HOST",),
     "health_port": ("PENSTOCK_HEALTH_PORT",),
     "log_level": ("PENSTOCK_LOG_LEVEL",),
@@ -102,6 +103,7 @@ class WorkerSettings(BaseModel):
         most_failed_jobs: after how many failed jobs in a row, none done in between, an engine is started afresh; 0
             never.
         max_text_chars: the longest text accepted, in characters.
+        server_check: "strict" refuses a server that evicts jobs or replies when its memory runs out; "warn" says so.
         health_host: address of the health and metrics port.
         health_port: the port; 0 takes a free one.
         log_level: "debug", "info", "warning" or "error".
@@ -140,6 +142,7 @@ class WorkerSettings(BaseModel):
     most_failures: int = Field(10, ge=1)
     most_failed_jobs: int = Field(100, ge=0)
     max_text_chars: int = Field(100_000, ge=1)
+    server_check: Literal["strict", "warn"] = "strict"
     health_host: str = "127.0.0.1"
     health_port: int = Field(9464, ge=0, le=65535)
     log_level: Literal["debug", "info", "warning", "error"] = "info"

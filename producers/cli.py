@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from producers import bench, dead, detecting, embedding, extras, status, transcribing, worker
+from producers import bench, dead, detecting, doctor, embedding, extras, status, transcribing, worker
 from producers.place import Place, place_of
 from producers.signals import ended_in_order
 from rpc.errors import RpcError
@@ -241,6 +241,13 @@ def show_status(
 ) -> None:
     """Show what waits, what runs, and who serves."""
     status.show_status(place_of(context).settings(), models or (), as_json=as_json)
+
+
+@app.command("doctor")
+def examine(context: typer.Context, *, as_json: Json = False) -> None:
+    """Examine the server and what lies there. Exits with 1 if jobs or replies are not safe, or not looked after."""
+    if not doctor.show(place_of(context).settings(), as_json=as_json):
+        raise typer.Exit(FAILED)
 
 
 @app.command("peek")

@@ -73,6 +73,24 @@ def _text_map(flat: Sequence[Any]) -> dict[str, str]:
     return dict(zip(texts[::2], texts[1::2], strict=True))
 
 
+KEYS_LOOKED_AT = 100_000
+"""About how many keys are looked at when keys are searched for."""
+
+_MEANT_TO_STAY = ("}:config", "}:workers", "}:dead", ":models", *(f"}}:{lane}" for lane in LANES))
+
+
+def lasting_keys(prefix: str) -> Call[list[str]]:
+    """Return keys under the prefix that would stay for ever and are not meant to, sorted."""
+    cursor, seen, found = b"0", 0, set()
+    while True:
+        ((cursor, names),) = yield [("SCAN", cursor, "MATCH", f"{prefix}:*", "COUNT", 1000)]
+        lives = (yield [("PTTL", name) for name in names]) if names else []
+        found |= {name.decode("utf-8", "replace") for name, life in zip(names, lives, strict=True) if life == -1}
+        seen += len(names)
+        if cursor == b"0" or seen >= KEYS_LOOKED_AT:
+            return sorted(name for name in found if not name.endswith(_MEANT_TO_STAY))
+
+
 def peek(prefix: str, model: str, lane: Lane, count: int) -> Call[list[dict[str, Any]]]:
     """Return the first jobs of a lane, each with its age in ms, who holds it, and its payload."""
     stream = Keys(prefix, check_model(model)).stream(lane)

@@ -16,6 +16,7 @@ from rpc import leases
 from rpc.connection import BlockingConnection
 from rpc.consumer import Place
 from rpc.errors import RpcError
+from rpc.fitness import Finding, examine, judged, refusal
 from rpc.settings import RedisSettings
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class Leases:
         self,
         redis: RedisSettings,
         engines: Callable[[], Sequence[EngineProcess]],
+        unfit: Callable[[Finding], None],
         *,
         lease_s: float,
         hang_after_s: float,
@@ -51,10 +53,12 @@ class Leases:
         self._prefix = redis.prefix
         self._connection = BlockingConnection(redis)
         self._engines = engines
+        self._unfit = unfit
         self._lease_s = lease_s
         self._hang_after_s = hang_after_s
         self._every_s = lease_s / RENEWED_PER_LEASE
         self._deaths: list[Death] = []
+        self._examined = False
         self._reap_at = 0.0
         self._wake = threading.Event()
         self._stopping = False
@@ -67,6 +71,7 @@ class Leases:
             self._wake.clear()
             self._round_at = time.monotonic()
             try:
+                self.examine()
                 self._hand_over()
                 self._renew()
                 self._reap()
@@ -77,6 +82,19 @@ class Leases:
             self._wake.wait(pause_s)
         with contextlib.suppress(RpcError):
             self._hand_over()
+
+    def examine(self) -> None:
+        """Look once whether the server is fit to keep jobs; raise `RpcError` while that cannot be told."""
+        if self._examined:
+            return
+        findings = judged(self._connection.run(examine(self._prefix)))
+        self._examined = True
+        for finding in findings:
+            if finding.level != "ok":
+                log.warning("server: %s: %s; %s", finding.what, finding.says, finding.advice)
+        unfit = refusal(findings)
+        if unfit is not None:
+            self._unfit(unfit)
 
     def _renew(self) -> None:
         for engine in self._engines():

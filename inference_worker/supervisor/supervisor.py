@@ -20,6 +20,7 @@ from inference_worker.supervisor.metrics import EnginesCollector, LaneCollector,
 from inference_worker.supervisor.restarts import Restarts
 from rpc.connection import BlockingConnection
 from rpc.errors import RpcError
+from rpc.fitness import Finding
 from rpc.inspection import ModelState, model_state
 from rpc.settings import RedisSettings
 
@@ -54,7 +55,10 @@ class Supervisor:
         self._end_at: float | None = None
         # safe to put in a signal handler
         self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
-        self._leases = Leases(redis, self._running, lease_s=settings.lease_s, hang_after_s=settings.hang_after_s)
+        self._refused = False
+        self._leases = Leases(
+            redis, self._running, self._unfit, lease_s=settings.lease_s, hang_after_s=settings.hang_after_s
+        )
         self._scrape = BlockingConnection(redis)
         self._health = HealthPort(
             self,
@@ -73,6 +77,11 @@ class Supervisor:
 
     def run(self) -> int:
         """Serve until stopped; return the exit status: see `exits`."""
+        # a server that is not there yet is examined when it is
+        with contextlib.suppress(RpcError):
+            self._leases.examine()
+        if self._refused:
+            return exits.WRONG_SETTING
         self._health.start()
         renewing = threading.Thread(target=self._leases.run, name="leases", daemon=True)
         renewing.start()
@@ -85,6 +94,15 @@ class Supervisor:
         renewing.join(2.0)
         self._health.stop()
         return self._status
+
+    def _unfit(self, finding: Finding) -> None:
+        """Refuse to serve on a server that loses jobs, unless the settings say otherwise."""
+        self._refused = self._settings.server_check == "strict"
+        if self._refused:
+            log.error(
+                "the server's %s is %s: %s; PENSTOCK_SERVER_CHECK=warn serves all the same",
+                *(finding.what, finding.says, finding.advice),
+            )
 
     def _start(self, place: int) -> None:
         device = self._settings.engines[place]
@@ -129,6 +147,8 @@ class Supervisor:
             # this process was itself stopped, and its engines with it: they get their time anew
             self._awake_since = now
         self._looked_at = now
+        if self._refused:
+            self._end(exits.WRONG_SETTING)
         for place, engine in list(self._engines.items()):
             self._look_at(engine, now)
             if engine.ended() is not None:

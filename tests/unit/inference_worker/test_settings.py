@@ -34,6 +34,7 @@ OTHER_THAN_DEFAULT = {
     "devices": ("cuda:0, cuda:1", ("cuda:0", "cuda:1")),
     "hang_after_s": ("1.5", 1.5),
     "most_failures": ("7", 7),
+    "server_check": ("warn", "warn"),
     "most_failed_jobs": ("0", 0),
     "max_jobs": ("6", 6),
     "drain_grace_s": ("0", 0.0),
