@@ -80,8 +80,13 @@ class Fuzzed:
         return {**there, **named}
 
     def serving(self, model: str) -> Mapping[str, Mapping[str, str]]:
-        """Return what the workers of a model say of themselves, once there is one."""
-        return eventually(lambda: self.client.ask(inspection.model_state(self.settings.prefix, model)).workers)
+        """Return what the workers of a model say of themselves, once there is one that has."""
+
+        def told() -> Mapping[str, Mapping[str, str]]:
+            workers = self.client.ask(inspection.model_state(self.settings.prefix, model)).workers
+            return workers if all("started" in about for about in workers.values()) else {}
+
+        return eventually(told, what=f"workers of {model}")
 
     def replies(self, job_ids: Sequence[tuple[str, str]]) -> list[Reply | None]:
         """Return the stored replies of jobs, each told by model and id."""
