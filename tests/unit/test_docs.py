@@ -182,6 +182,21 @@ def test_the_code_map_is_complete() -> None:
     assert modules() == sorted(told)
 
 
+def test_every_fault_of_the_catalogue_has_its_row_and_its_test() -> None:
+    """F1 to F34 stand in the guarantees, each with tests that are there and say whose row they are."""
+    faults = list(rows(page("guarantees.md"), header="row"))
+    names = [row["row"] for row in faults]
+
+    assert names == [f"F{number}" for number in range(1, 35)]
+    for row in faults:
+        for test in code(row["test"]):
+            file, _, function = test.partition("::")
+            source = (ROOT / "tests" / "faults" / file).read_text("utf-8")
+            _, found, body = source.partition(f"def {function}(")
+            assert found, test
+            assert f'"""{row["row"]}: ' in body.partition("\n\n\n")[0], test
+
+
 def test_the_readme_is_short() -> None:
     """Whoever opens the README reads all of it."""
     assert len((ROOT / "README.md").read_text("utf-8").splitlines()) < README_LINES
