@@ -30,6 +30,8 @@ PR_SET_PDEATHSIG = 1
 
 def main(arguments: Sequence[str]) -> int:
     """Run an engine; return its exit status, see `exits`."""
+    # ctrl-C reaches the whole group; what is to be done about it is the supervisor's
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     link, stamps = Link.attach(int(arguments[0])), Stamps(int(arguments[1]))
     try:
         heard = link.hear()
@@ -95,7 +97,6 @@ def _stop_on_signals(engine: Engine) -> None:
             engine.stop()
 
     signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _serve(engine: Engine) -> int:

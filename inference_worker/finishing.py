@@ -21,7 +21,8 @@ from inference_worker.outcome import conclude, delay_s, kept_ms, passing, stored
 from inference_worker.stamps import Stage, Stamps
 from rpc.codec import encode_reply
 from rpc.connection import NoGroup
-from rpc.consumer import Consumer, Delivery, Place, Settlement
+from rpc.consumer import Consumer
+from rpc.deliveries import Delivery, Place, Settlement
 from rpc.errors import InvalidInput, ModelError, QueueFull, Unavailable
 from rpc.messages import HOUR_MS, Failure, Job, Reply, Success
 

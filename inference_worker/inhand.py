@@ -11,7 +11,7 @@ from typing import Any
 from inference_worker.batching import Batch, Policy, UnitPool
 from inference_worker.job import NOTHING, JobInHand
 from inference_worker.models.base import Unit
-from rpc.consumer import Hold, Place
+from rpc.deliveries import Hold, Place
 from rpc.errors import RpcError
 from rpc.keys import LANES, Lane
 

@@ -17,7 +17,8 @@ from inference_worker.metrics import ModelMetrics
 from inference_worker.outcome import refusal, verdict, worth_asking
 from rpc.codec import Malformed
 from rpc.connection import NoGroup
-from rpc.consumer import Consumer, Delivery, Place
+from rpc.consumer import Consumer
+from rpc.deliveries import Delivery, Place
 from rpc.errors import Cancelled, RpcError, Unavailable
 from rpc.keys import LANES
 from rpc.messages import Failure

@@ -10,7 +10,7 @@ from typing import Any
 
 from inference_worker.batching import Batch, Ticket
 from inference_worker.models.base import Outcome, Unit
-from rpc.consumer import Delivery, Hold
+from rpc.deliveries import Delivery, Hold
 from rpc.errors import RpcError
 from rpc.messages import Job, Meta
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from inference_worker.clock import ServerClock
-from rpc.consumer import Consumer, Hold, Place
+from rpc.consumer import Consumer
+from rpc.deliveries import Hold, Place
 from rpc.errors import RpcError
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 
 from inference_worker.batching import Batch
 from inference_worker.job import JobInHand
-from rpc.consumer import Delivery
+from rpc.deliveries import Delivery
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 UNITS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)

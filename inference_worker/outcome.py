@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 
 from inference_worker.models.base import DeviceFault, Model, Outcome, OutOfMemory
-from rpc.consumer import Delivery
+from rpc.deliveries import Delivery
 from rpc.errors import DeadLettered, Expired, InvalidInput, ModelError, RpcError, UnknownModel
 from rpc.messages import HOUR_MS, Failure, Job, Meta, Reply, Success
 

@@ -23,7 +23,8 @@ from inference_worker.preparing import Preparing
 from inference_worker.settings import WorkerSettings
 from inference_worker.stamps import Stamps
 from rpc.connection import BlockingConnection
-from rpc.consumer import Consumer, Place
+from rpc.consumer import Consumer
+from rpc.deliveries import Place
 from rpc.errors import Cancelled
 from rpc.keys import Keys
 from rpc.messages import Failure

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
-from rpc.consumer import Place
+from rpc.deliveries import Place
 from rpc.keys import LANES
 
 HEAD = struct.Struct("dQ")

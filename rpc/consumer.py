@@ -5,7 +5,6 @@ but `read`, whose lost reply `adopt` finds again.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from rpc import keys as keyspace
@@ -13,8 +12,9 @@ from rpc import parts
 from rpc.calls import Call, Command, script
 from rpc.codec import Malformed, encode_reply, read_blob, read_job
 from rpc.connection import BlockingConnection
+from rpc.deliveries import Claim, Delivery, Hold, Limits, Look, Place, Settlement
 from rpc.errors import InvalidInput, JobLost, RpcError
-from rpc.keys import DIED, GROUP, LANES, PUT_OFF, RELEASED, Keys, Lane
+from rpc.keys import GROUP, LANES, PUT_OFF, RELEASED, Keys, Lane
 from rpc.messages import HOUR_MS, JOB_MARGIN_MS, WIRE_VERSION, Blob, Failure, Job
 
 DEAD_KEPT = 1_000
@@ -29,113 +29,6 @@ REPLY_BYTES_TOLD = 16_384
 SETTLED_TOGETHER = 64
 HELD_TOGETHER = 128
 REPLY_BYTES_TOGETHER = 1_048_576
-
-
-Place = tuple[Lane, str]
-"""Which entry of which lane: the lanes number their entries apart, so an id alone may mean two."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What the workers of a model publish for the scripts to read.
-
-    Attributes:
-        max_jobs: the bound of each lane.
-        lease_ms: how long an entry may go unrenewed before another worker takes it over.
-        max_deliveries: how often a job is handed out before it goes to the dead letter.
-        max_payload_bytes: the largest payload accepted from callers that do not check it themselves.
-        max_input_bytes: the largest blob accepted from them.
-    """
-
-    max_jobs: int = 100_000
-    lease_ms: int = 30_000
-    max_deliveries: int = 3
-    max_payload_bytes: int = 8 * 1024 * 1024
-    max_input_bytes: int = 256 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """A stream entry in this worker's hands: a job, or why it is none."""
-
-    entry_id: str
-    lane: Lane
-    deliveries: int
-    job: Job | Malformed
-    fields: Sequence[bytes]
-    left_by: str = ""
-
-    @property
-    def died_of(self) -> str:
-        """How the engine ended that had it before, if its supervisor told; else ""."""
-        return self.left_by.removeprefix(DIED) if self.left_by.startswith(DIED) else ""
-
-    @property
-    def place(self) -> Place:
-        """Which entry it is."""
-        return self.lane, self.entry_id
-
-    @property
-    def job_id(self) -> str | None:
-        """Whom to answer; None if the entry does not say."""
-        return self.job.job_id if isinstance(self.job, Malformed) else self.job.id
-
-    @property
-    def blobs(self) -> list[int]:
-        """The numbers of the blobs that belong to it; an entry that cannot be read does not tell."""
-        return [] if isinstance(self.job, Malformed) else self.job.blobs
-
-    @property
-    def submitted_ms(self) -> int:
-        """Server time at which the job was queued."""
-        return int(self.entry_id.partition("-")[0])
-
-    @property
-    def suspect(self) -> bool:
-        """Whether an earlier worker had it and did not finish it."""
-        return self.deliveries > 1
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """What `claim` took over; the `dead` are owned for the verdict only; `more` suspects wait."""
-
-    taken: list[Delivery]
-    dead: list[Delivery]
-    more: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """The end of a job: its encoded reply, and how long to keep it."""
-
-    delivery: Delivery
-    reply: bytes
-    keep_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """A job in hand, to be looked after."""
-
-    entry_id: str
-    lane: Lane
-    job_id: str
-    blobs: Sequence[int] = ()
-
-    @property
-    def place(self) -> Place:
-        """Which entry it is."""
-        return self.lane, self.entry_id
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """The server's clock in ms, and which entries were lost to another worker or answered by somebody."""
-
-    now_ms: int
-    lost: frozenset[Place]
-    answered: frozenset[Place]
 
 
 class Consumer:

@@ -9,7 +9,8 @@ from redis import Redis
 
 from rpc import leases
 from rpc.codec import encode_reply
-from rpc.consumer import Consumer, Delivery, Settlement
+from rpc.consumer import Consumer
+from rpc.deliveries import Delivery, Settlement
 from rpc.keys import GROUP, LANES, Lane
 from rpc.messages import HOUR_MS, Blob, Job, Meta, Reply, Success
 

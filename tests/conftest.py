@@ -14,7 +14,8 @@ from redis import Redis
 
 from rpc import Client, RedisSettings
 from rpc.connection import BlockingConnection
-from rpc.consumer import Consumer, Limits
+from rpc.consumer import Consumer
+from rpc.deliveries import Limits
 from rpc.keys import Keys
 from tests.callers import Callers
 from tests.servers import KINDS, Kind, Server, binary

@@ -13,7 +13,8 @@ from redis import Redis
 from rpc import calls, inspection, leases
 from rpc.calls import Call
 from rpc.connection import BlockingConnection
-from rpc.consumer import Consumer, Delivery, Hold, Limits
+from rpc.consumer import Consumer
+from rpc.deliveries import Delivery, Hold, Limits
 from rpc.errors import InvalidInput, QueueFull
 from rpc.keys import GROUP, LANES, RELEASED, Keys, Lane
 from rpc.messages import Failure, Job

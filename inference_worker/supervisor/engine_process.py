@@ -12,7 +12,7 @@ from typing import Any
 from inference_worker import exits
 from inference_worker.link import Gone, Link
 from inference_worker.stamps import Stamps
-from rpc.consumer import Place
+from rpc.deliveries import Place
 
 log = logging.getLogger(__name__)
 
@@ -79,8 +79,12 @@ class EngineProcess:
             return self._last_metrics
 
     def stuck_since(self, at_least: float = 0.0) -> float | None:
-        """Return since when it has made no progress, from some time on; None while it loads."""
-        since = self.stamps.stuck_since()
+        """Return since when it has made no progress, from some time on; None while it loads; 0 once it has ended."""
+        try:
+            since = self.stamps.stuck_since()
+        except ValueError:
+            # another thread has let go of the memory
+            return 0.0
         return None if since is None else max(since, at_least)
 
     def working_on(self, model: str) -> frozenset[Place] | None:

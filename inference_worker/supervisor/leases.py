@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from inference_worker.supervisor.engine_process import EngineProcess
 from rpc import leases
 from rpc.connection import BlockingConnection
-from rpc.consumer import Place
+from rpc.deliveries import Place
 from rpc.errors import RpcError
 from rpc.fitness import Finding, examine, judged, refusal
 from rpc.settings import RedisSettings
@@ -78,6 +78,10 @@ class Leases:
                 pause_s = self._every_s
             except RpcError as error:
                 log.warning("leases not renewed: %s", error)
+                pause_s = min(self._every_s, TRY_AGAIN_S)
+            except Exception:
+                # all leases hang on this thread: it must outlive whatever goes wrong
+                log.exception("leases not renewed")
                 pause_s = min(self._every_s, TRY_AGAIN_S)
             self._wake.wait(pause_s)
         with contextlib.suppress(RpcError):

@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 
 from rpc import Client, InvalidInput, JobLost, QueueFull, RedisSettings
-from rpc.consumer import Limits
+from rpc.deliveries import Limits
 from rpc.keys import GROUP, LANES, Keys
 from tests.answering import Answering, job_of
 from tests.callers import Callers

@@ -9,7 +9,8 @@ from redis import Redis
 
 from rpc import Client, InvalidInput, JobLost, QueueFull, RedisSettings
 from rpc.calls import BLOB_BYTES_TOGETHER
-from rpc.consumer import Consumer, Delivery, Hold, Limits, Settlement
+from rpc.consumer import Consumer
+from rpc.deliveries import Delivery, Hold, Limits, Settlement
 from rpc.inspection import dead_jobs
 from rpc.messages import JOB_MARGIN_MS, Blob, Failure
 from tests.answering import given, job_of, read_one, reply_with

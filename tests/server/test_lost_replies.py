@@ -6,7 +6,8 @@ import pytest
 from redis import Redis
 
 from rpc import Client, RedisSettings, Unavailable
-from rpc.consumer import Consumer, Delivery, Hold
+from rpc.consumer import Consumer
+from rpc.deliveries import Delivery, Hold
 from rpc.keys import LANES, RELEASED
 from rpc.messages import Failure
 from rpc.scripts import SCRIPTS

@@ -6,7 +6,8 @@ import pytest
 from redis import Redis
 
 from rpc import Client, InvalidInput, UnknownModel, inspection
-from rpc.consumer import DEAD_PAYLOAD_BYTES, Consumer, Delivery
+from rpc.consumer import DEAD_PAYLOAD_BYTES, Consumer
+from rpc.deliveries import Delivery
 from rpc.inspection import LaneState, ModelState
 from rpc.messages import Failure
 from tests.answering import Answering, job_of, read_one

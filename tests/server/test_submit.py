@@ -7,7 +7,8 @@ import pytest
 from redis import Redis
 
 from rpc import Client, InvalidInput, QueueFull, RedisSettings, UnknownModel, calls
-from rpc.consumer import Consumer, Limits
+from rpc.consumer import Consumer
+from rpc.deliveries import Limits
 from rpc.keys import Keys
 from rpc.messages import HOUR_MS, Job
 from tests.answering import echo, read_one

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from inference_worker.job import JobInHand
-from rpc.consumer import Delivery
+from rpc.deliveries import Delivery
 from rpc.keys import Lane
 from rpc.messages import Job
 

@@ -8,7 +8,7 @@ from inference_worker.job import JobInHand
 from inference_worker.metrics import WorkerMetrics, origin_label
 from inference_worker.models.base import Unit
 from rpc.codec import Malformed
-from rpc.consumer import Delivery
+from rpc.deliveries import Delivery
 from tests.unit.inference_worker.samples import delivery, in_hand
 
 TWO_OPS = ("embed_image", "embed_text")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from inference_worker.stamps import LIST_BYTES, UNKNOWN, Stamps, Work
-from rpc.consumer import Place
+from rpc.deliveries import Place
 
 FIRST: Place = ("interactive", "1-1")
 SECOND: Place = ("bulk", "1-1")

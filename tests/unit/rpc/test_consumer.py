@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rpc.codec import Malformed
-from rpc.consumer import REPLY_BYTES_TOGETHER, SETTLED_TOGETHER, Delivery, Settlement, _chunks
+from rpc.consumer import REPLY_BYTES_TOGETHER, SETTLED_TOGETHER, _chunks
+from rpc.deliveries import Delivery, Settlement
 from rpc.messages import Job
 
 
