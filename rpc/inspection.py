@@ -15,6 +15,9 @@ from rpc.messages import HOUR_MS, JOB_MARGIN_MS, Dead
 
 PAYLOAD_BYTES_SHOWN = 4_096
 
+MOST_DIGITS = 15
+"""A number of more digits is none that a worker reads."""
+
 
 @dataclass(frozen=True, slots=True)
 class LaneState:
@@ -49,7 +52,12 @@ def model_state(prefix: str, model: str) -> Call[ModelState]:
     for lane in LANES:
         stream = keys.stream(lane)
         commands += [("XLEN", stream), ("XINFO", "GROUPS", stream), ("XRANGE", stream, "-", "+", "COUNT", 1)]
-    (seconds, micros), dead, scores, *streams = yield commands
+    replies = yield commands
+    for command, reply in zip(commands, replies, strict=True):
+        # a lane that is not there yet has no groups
+        if isinstance(reply, Exception) and command[0] != "XINFO":
+            raise reply
+    (seconds, micros), dead, scores, *streams = replies
     now_ms = int(seconds) * 1000 + int(micros) // 1000
     names = [name.decode() for name, until in zip(scores[::2], scores[1::2], strict=True) if float(until) > now_ms]
     hashes = (yield [("HGETALL", keys.worker(name)) for name in names]) if names else []
@@ -167,7 +175,7 @@ def _original(fields: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
 
 
 def redrive(prefix: str, model: str, dead_id: str) -> Call[str]:
-    """Queue a dead job again with a fresh count of deliveries; return its job id."""
+    """Queue a dead job again with a fresh count of deliveries, unless it is queued; return its job id."""
     keys = Keys(prefix, model)
     found = yield from _dead_entry(prefix, model, dead_id)
     dead, original = _dead(found), _original(_raw(found))
@@ -180,13 +188,20 @@ def redrive(prefix: str, model: str, dead_id: str) -> Call[str]:
         keys.stream(check_lane(dead.lane)),
         keys.result(dead.job_id),
         keys.job(dead.job_id),
+        *map(keys.stream, LANES),
     )
     # a job typed without an id had its entry's, which the new entry does not have
     fields = [part for pair in {**original, b"id": dead.job_id}.items() for part in pair]
-    (entry,) = yield [script("redrive", names, (dead_id, HOUR_MS + JOB_MARGIN_MS, *fields))]
+    (entry,) = yield [script("redrive", names, (dead_id, _life_ms(original), dead.job_id, *fields))]
     if entry is None:
         raise InvalidInput(f"the dead letter of {model} has no {dead_id}")
     return dead.job_id
+
+
+def _life_ms(original: Mapping[bytes, bytes]) -> int:
+    """Return how long the id of a job that is queued again is known: as long as it may wait."""
+    ttl_ms = original.get(b"ttl_ms", b"")
+    return (int(ttl_ms) if ttl_ms.isdigit() and len(ttl_ms) <= MOST_DIGITS else HOUR_MS) + JOB_MARGIN_MS
 
 
 def purge(prefix: str, model: str, dead_ids: Sequence[str]) -> Call[int]:

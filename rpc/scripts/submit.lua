@@ -6,11 +6,12 @@
 local function forget_blobs()
   for i = 5, #KEYS do redis.call('DEL', KEYS[i]) end
 end
+local entry = redis.call('GET', KEYS[2])
 if redis.call('EXISTS', KEYS[3]) == 1 then
-  forget_blobs()
+  -- a job that is answered and still queued has its blobs until its entry goes
+  if not entry then forget_blobs() end
   return {'done'}
 end
-local entry = redis.call('GET', KEYS[2])
 if entry then return {'joined', entry} end
 local bound = tonumber(redis.call('HGET', KEYS[4], 'max_jobs') or ARGV[1])
 local length = redis.call('XLEN', KEYS[1])
