@@ -14,10 +14,10 @@ from tests.statemachine import Scripts
 
 pytestmark = pytest.mark.server
 
-EXAMPLES = int(os.environ.get("PENSTOCK_EXAMPLES", "260"))
+EXAMPLES = int(os.environ.get("PENSTOCK_EXAMPLES", "300"))
 """On each server."""
 
-STEPS = 25
+STEPS = 30
 
 
 def test_whatever_happens_each_job_has_one_reply(server: Server) -> None:

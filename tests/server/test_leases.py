@@ -1,0 +1,245 @@
+"""What a supervisor says for its engines, and what a worker puts off."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+from redis import Redis
+
+from rpc import Client, leases
+from rpc.consumer import Consumer
+from rpc.deliveries import Delivery, Hold, Place
+from rpc.keys import GROUP, LANES, PUT_OFF, RELEASED
+from tests.answering import age, echo, held, job_of, show_life
+from tests.conftest import MakeConsumer
+
+pytestmark = pytest.mark.server
+
+Bereave = Callable[..., tuple[int, int]]
+
+
+@pytest.fixture
+def w1(make_consumer: MakeConsumer) -> Consumer:
+    """Return a worker."""
+    return make_consumer("w1")
+
+
+@pytest.fixture
+def w2(make_consumer: MakeConsumer) -> Consumer:
+    """Return another worker."""
+    return make_consumer("w2")
+
+
+@pytest.fixture
+def bereave(w2: Consumer) -> Bereave:
+    """Return what the supervisor says of a worker that was killed; without `working_on` it knows nothing."""
+
+    def call(dead: Consumer, working_on: set[Place] | None = None) -> tuple[int, int]:
+        answer: tuple[int, int] = w2.run(
+            leases.bereave(dead.keys.prefix, "m", dead.name, died_of="SIGKILL", working_on=working_on)
+        )
+        return answer
+
+    return call
+
+
+def in_hand(client: Client, consumer: Consumer, count: int) -> list[Delivery]:
+    """Return the deliveries of so many new jobs of the first lane."""
+    for number in range(count):
+        client.submit("m", "op", ["a"], job_id=f"j{number}")
+    return consumer.read(LANES, count, block_ms=0)
+
+
+def hold(delivery: Delivery) -> Hold:
+    """Return an entry as a worker holds it."""
+    return Hold(delivery.entry_id, delivery.lane, job_of(delivery).id)
+
+
+def consumers(raw: "Redis", consumer: Consumer) -> list[set[str]]:
+    """Return the names in each lane's group."""
+    found: list[Any] = [raw.xinfo_consumers(consumer.keys.stream(lane), GROUP) for lane in LANES]
+    return [{each["name"].decode() for each in lane} for lane in found]
+
+
+def idle_ms(raw: "Redis", consumer: Consumer) -> int:
+    """Return how long the first lane's only pending entry counts as not heard of."""
+    (pending,) = cast("Any", raw.xpending_range(consumer.keys.stream("interactive"), GROUP, "-", "+", 2))
+    return int(pending["time_since_delivered"])
+
+
+def test_what_waited_in_dead_hands_is_free_and_what_was_worked_on_is_suspected(
+    client: Client, raw: "Redis", w1: Consumer, w2: Consumer, bereave: Bereave
+) -> None:
+    """What merely waited goes to anybody at once, uncounted; the rest one by one, counted, and with how it ended."""
+    first, second, *rest = in_hand(client, w1, 4)
+
+    told = bereave(w1, {first.place, second.place})
+
+    assert told == (2, 2)
+    assert held(raw, w1) == [
+        *((each.entry_id, "~died:SIGKILL", 1) for each in (first, second)),
+        *((each.entry_id, RELEASED, 0) for each in rest),
+    ]
+    claim = w2.claim("interactive", 10, suspect=True)
+    assert [(each.entry_id, each.deliveries, each.died_of) for each in claim.taken] == [
+        *((each.entry_id, 1, "") for each in rest),
+        (first.entry_id, 2, "SIGKILL"),
+    ]
+    assert claim.more
+
+
+def test_a_suspect_that_merely_waited_has_its_count_of_before(
+    client: Client, raw: "Redis", w1: Consumer, w2: Consumer, bereave: Bereave
+) -> None:
+    """The count goes back to where it was before the dead worker had the job, not to nothing."""
+    (delivery,) = in_hand(client, w1, 1)
+    bereave(w1, {delivery.place})
+    w2.claim("interactive", 1, suspect=True)
+
+    bereave(w2, set())
+
+    assert held(raw, w1) == [(delivery.entry_id, RELEASED, 1)]
+
+
+def test_if_nobody_knows_what_was_worked_on_all_is_suspected(
+    client: Client, raw: "Redis", w1: Consumer, bereave: Bereave
+) -> None:
+    """Any job may have killed a worker that died without telling: none of them goes back uncounted."""
+    deliveries = in_hand(client, w1, 3)
+
+    assert bereave(w1) == (0, 3)
+
+    assert held(raw, w1) == [(each.entry_id, "~died:SIGKILL", 1) for each in deliveries]
+
+
+def test_a_dead_worker_is_gone_from_both_lanes_and_from_the_living(
+    client: Client, raw: "Redis", w1: Consumer, bereave: Bereave
+) -> None:
+    """Nothing says any more that it serves, and no list of readers grows with the dead."""
+    client.submit("m", "op", ["a"], lane="bulk")
+    in_hand(client, w1, 1)
+    w1.announce({"device": "cpu"})
+    show_life(w1)
+    assert all("w1" in names for names in consumers(raw, w1))
+
+    bereave(w1)
+
+    assert not any("w1" in names for names in consumers(raw, w1))
+    assert raw.exists(w1.keys.worker("w1")) == 0
+    assert raw.zscore(w1.keys.workers, "w1") is None
+
+
+def test_a_death_told_twice_is_told_once(
+    client: Client, raw: "Redis", w1: Consumer, w2: Consumer, bereave: Bereave
+) -> None:
+    """A supervisor that did not hear the answer says it again, and takes nothing from who has the jobs by then."""
+    first, *_ = in_hand(client, w1, 2)
+    bereave(w1, {first.place})
+    w2.claim("interactive", 10, suspect=True)
+    before = held(raw, w1)
+
+    assert bereave(w1, {first.place}) == (0, 0)
+
+    assert held(raw, w1) == before
+
+
+def test_a_death_touches_nobody_elses_jobs(
+    client: Client, raw: "Redis", w1: Consumer, w2: Consumer, bereave: Bereave
+) -> None:
+    """What the dead worker was at but had lost before stays with whom it went to."""
+    (delivery,) = in_hand(client, w1, 1)
+    age(raw, w1, delivery, idle_ms=31_000)
+    w2.claim("interactive", 1, suspect=True)
+
+    assert bereave(w1, {delivery.place}) == (0, 0)
+
+    assert held(raw, w1) == [(delivery.entry_id, "w2", 2)]
+
+
+def test_a_death_before_the_first_job_is_no_error(raw: "Redis", w1: Consumer, w2: Consumer, bereave: Bereave) -> None:
+    """An engine may die before it has read, or after the server was emptied."""
+    assert bereave(w1) == (0, 0)
+    raw.delete(*map(w2.keys.stream, LANES))
+
+    assert bereave(w1) == (0, 0)
+
+
+def test_only_silent_workers_without_jobs_are_dropped(
+    client: Client, raw: "Redis", make_consumer: MakeConsumer, w1: Consumer
+) -> None:
+    """Who holds a job or gave a sign of life stays; who has ended without a word goes."""
+    in_hand(client, w1, 1)
+    living, ended = make_consumer("living"), make_consumer("ended")
+    for each in (living, ended):
+        client.submit("m", "op", ["a"])
+        each.settle([echo(delivery) for delivery in each.read(LANES, 1, block_ms=0)])
+    show_life(living)
+
+    w1.run(leases.reap(w1.keys.prefix, "m", silent_ms=0))
+
+    assert consumers(raw, w1)[0] == {"w1", "living"}
+
+
+def test_a_worker_heard_of_lately_is_not_dropped(client: Client, raw: "Redis", w1: Consumer) -> None:
+    """One that reads but has not given a sign of life yet is left alone for a while."""
+    w1.settle([echo(delivery) for delivery in in_hand(client, w1, 1)])
+
+    assert w1.run(leases.reap(w1.keys.prefix, "m")) == 0
+
+    assert "w1" in consumers(raw, w1)[0]
+
+
+def test_who_was_dropped_and_comes_back_reads_on(client: Client, w1: Consumer) -> None:
+    """A worker cut off for long finds its place again by reading."""
+    w1.settle([echo(delivery) for delivery in in_hand(client, w1, 1)])
+    w1.run(leases.reap(w1.keys.prefix, "m", silent_ms=0))
+
+    client.submit("m", "op", ["a"], job_id="later")
+
+    assert [delivery.job_id for delivery in w1.read(LANES, 1, block_ms=0)] == ["later"]
+
+
+def test_nobody_is_dropped_where_there_is_no_lane(raw: "Redis", w1: Consumer) -> None:
+    """A server that was emptied has nobody to drop."""
+    raw.delete(*map(w1.keys.stream, LANES))
+
+    assert w1.run(leases.reap(w1.keys.prefix, "m", silent_ms=0)) == 0
+
+
+def test_a_job_put_off_is_left_alone_for_the_delay_and_then_taken_over(
+    client: Client, raw: "Redis", w1: Consumer, w2: Consumer
+) -> None:
+    """It comes back when its delay is over, as a suspect, its deliveries counted on."""
+    (delivery,) = in_hand(client, w1, 1)
+
+    assert w1.retry(hold(delivery), delay_s=20.0)
+
+    assert held(raw, w1) == [(delivery.entry_id, PUT_OFF, 1)]
+    assert 10_000 <= idle_ms(raw, w1) < 20_000
+    assert w2.claim("interactive", 10, suspect=True).taken == []
+    stream = w1.keys.stream("interactive")
+    raw.xclaim(stream, GROUP, PUT_OFF, 0, (delivery.entry_id,), idle=30_001, retrycount=1, justid=True)
+    (taken,) = w2.claim("interactive", 10, suspect=True).taken
+    assert (taken.deliveries, taken.left_by) == (2, PUT_OFF)
+
+
+def test_a_delay_beyond_the_lease_is_the_lease(client: Client, raw: "Redis", w1: Consumer) -> None:
+    """No job is put off for longer than a dead worker's jobs wait."""
+    (delivery,) = in_hand(client, w1, 1)
+
+    w1.retry(hold(delivery), delay_s=3600.0)
+
+    assert idle_ms(raw, w1) < 10_000
+
+
+def test_only_its_holder_puts_a_job_off(client: Client, raw: "Redis", w1: Consumer, w2: Consumer) -> None:
+    """A worker that came back from the dead changes nothing of a job that another has by now."""
+    (delivery,) = in_hand(client, w1, 1)
+    age(raw, w1, delivery, idle_ms=31_000)
+    w2.claim("interactive", 1, suspect=True)
+
+    assert not w1.retry(hold(delivery), delay_s=1.0)
+
+    assert held(raw, w1) == [(delivery.entry_id, "w2", 2)]
+    w2.settle([echo(delivery)])
+    assert not w2.retry(hold(delivery), delay_s=1.0)
