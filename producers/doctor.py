@@ -1,14 +1,20 @@
 """What `penstock doctor` finds: a server that does not keep what it is given, and jobs that nobody looks after."""
 
-from collections.abc import Iterator
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 
 from producers.status import states
 from producers.tables import duration, print_json, print_table
 from rpc import Client
-from rpc.fitness import Finding, examine, judged
-from rpc.inspection import LaneState, ModelState, lasting_keys
+from rpc.connection import BlockingSubscription
+from rpc.errors import RpcError, Unavailable
+from rpc.fitness import PROBE, Finding, clock, examine, judged
+from rpc.inspection import LaneState, ModelState, known_models, lasting_keys
+from rpc.keys import Keys, reply_channel
 from rpc.settings import RedisSettings
+from rpc.soundness import LaneCare, lane_care, queued_models
 
 SHOWN = 3
 """How many names of keys are shown."""
@@ -17,20 +23,65 @@ SHOWN = 3
 def examined(settings: RedisSettings) -> list[Finding]:
     """Return what there is to say of a server and of what lies there; raise `Unavailable` if it cannot be reached."""
     with Client(settings=settings) as client:
-        found = judged(client.ask(examine(settings.prefix)))
-        for state in states(client, settings.prefix, ()):
-            found += served(state)
-        found += lasting(client.ask(lasting_keys(settings.prefix)))
+        try:
+            told = client.ask(examine(settings.prefix))
+        except Unavailable as error:
+            raise Unavailable(f"{error}{hint(settings.address, str(error))}") from error
+        found = [*judged(told), *listening(settings), *clock(told, time.time())]
+        try:
+            found += looked_after(client, settings.prefix)
+        except RpcError as error:
+            advice = "allow this user to read what lies under the prefix, or ask as one who may"
+            found.append(Finding("warning", "models", str(error), advice))
     return found
+
+
+def hint(address: str, error: str) -> str:
+    """Return what may be behind a connection that fails without saying why: one side speaks TLS, the other not."""
+    if address.startswith("rediss:") and re.search(
+        "timeout|timed out|wrong.version|reset|closed", error, re.IGNORECASE
+    ):
+        return " (does it speak TLS at this port?)"
+    if address.startswith("redis:") and re.search("reset|closed", error, re.IGNORECASE):
+        return " (does it speak TLS at this port? then its address begins with rediss:)"
+    return ""
+
+
+def listening(settings: RedisSettings) -> Iterator[Finding]:
+    """Yield whether callers are woken when their jobs are done."""
+    subscription = BlockingSubscription(settings, reply_channel(settings.prefix, PROBE))
+    try:
+        subscription.open()
+    except RpcError as error:
+        advice = "replies are found by the sweep, late: allow SUBSCRIBE and the channels (ACL +subscribe &prefix:*)"
+        yield Finding("warning", "subscriptions", str(error), advice)
+    else:
+        yield Finding("ok", "subscriptions", "allowed")
+    finally:
+        subscription.close()
+
+
+def looked_after(client: Client, prefix: str) -> list[Finding]:
+    """Return what there is to say of the models under a prefix, and of keys that belong to none."""
+    names = sorted({*client.ask(known_models(prefix)), *client.ask(queued_models(prefix))})
+    found: list[Finding] = []
+    for state in states(client, prefix, names):
+        lanes = client.ask(lane_care(prefix, state.model, state.workers))
+        found += [*served(state), *cared_for(prefix, state.model, lanes, state.workers)]
+    if not names:
+        found.append(Finding("warning", "models", f"none was ever served under {prefix}", "penstock worker"))
+    return [*found, *lasting(client.ask(lasting_keys(prefix)))]
 
 
 def served(state: ModelState) -> Iterator[Finding]:
     """Yield what there is to say of a model."""
     name = f"model {state.model}"
     waiting = sum(lane.waiting + lane.running for lane in state.lanes)
+    advice = "start a worker, or find out why none is alive"
     if waiting and not state.workers:
-        advice = "start a worker, or find out why none is alive"
         yield Finding("fault", name, f"{waiting} jobs, {_age(state.lanes)}, and no live worker", advice)
+    elif not state.workers:
+        yield Finding("warning", name, "no live worker, no jobs", advice)
     else:
         yield Finding("ok", name, f"{len(state.workers)} live workers, {waiting} jobs")
     if state.dead:
@@ -39,6 +90,25 @@ def served(state: ModelState) -> Iterator[Finding]:
 
 def _age(lanes: tuple[LaneState, ...]) -> str:
     return f"the oldest {duration(max(lane.oldest_ms for lane in lanes))} old"
+
+
+def cared_for(
+    prefix: str, model: str, lanes: Iterable[LaneCare], workers: Mapping[str, Mapping[str, str]]
+) -> Iterator[Finding]:
+    """Yield what there is to say of jobs that no worker is given or keeps, given the live workers."""
+    for care in lanes:
+        name, stream = f"model {model}, {care.lane}", Keys(prefix, model).stream(care.lane)
+        if care.wrong:
+            yield Finding("fault", name, care.wrong, f"see what {stream} is; a lane is a stream")
+        if care.stray:
+            advice = f"XGROUP SETID {stream} workers 0 hands the whole lane out again: what runs now runs twice"
+            yield Finding("fault", name, f"{care.stray} jobs were handed out and nobody holds them", advice)
+        if care.stale and workers:
+            advice = "the live workers are behind with jobs that ended others, or stuck: look at their logs"
+            yield Finding("warning", name, f"{care.stale} jobs of workers that are gone, not taken over", advice)
+        if care.strangers:
+            advice = "jobs are gone once they are done, whether or not another group has read them"
+            yield Finding("warning", name, f"groups that are not ours: {', '.join(care.strangers[:SHOWN])}", advice)
 
 
 def lasting(names: list[str]) -> Iterator[Finding]:

@@ -129,6 +129,20 @@ def test_a_user_without_scripts(redis_settings: RedisSettings, raw: "Redis", sta
 
 
 @pytest.mark.process
+def test_a_user_who_may_ask_nothing(redis_settings: RedisSettings, raw: "Redis", start_worker: StartWorker) -> None:
+    """A worker that may use neither INFO nor CONFIG says what to see to, keeps its leases, and serves."""
+    limited = user(raw, redis_settings, "~*", "&*", "+@all", "-info", "-config")
+
+    worker = start_worker(UPPER, settings=limited)
+    with Client(settings=limited) as client:
+        assert client.call("upper", "upper", ["a"], timeout_s=LONG_S)["texts"] == ["A"]
+
+    eventually(lambda: raw.zcard(f"{limited.prefix}:{{upper}}:workers") == 1)
+    assert "server: maxmemory-policy: not told" in worker.log
+    assert "leases not renewed" not in worker.log
+
+
+@pytest.mark.process
 def test_a_doctor_leaves_nothing_and_finds_what_nobody_serves(redis_settings: RedisSettings, raw: "Redis") -> None:
     """A server that is well has no fault until jobs wait and no worker is alive; looking changes nothing."""
     assert doctor(redis_settings)[0] == 0
