@@ -72,10 +72,10 @@ class AsyncClient:
         """How many jobs are waited for here now."""
         return 0 if self._listener is None else len(self._listener.waits)
 
-    async def ask(self, call: calls.Call[T]) -> T:
-        """Carry out one of the conversations of `rpc.calls`."""
+    async def ask(self, call: calls.Call[T], *, until: Deadline | None = None) -> T:
+        """Carry out one of the conversations of `rpc.calls`, by a deadline if there is one."""
         self._after_fork()
-        return await self._connection.run(call)
+        return await self._connection.run(call, until=until)
 
     def _asked(self, model: str, op: str, options: Mapping[str, Any] | None) -> Asked:
         """Return what is asked, to be answered on this process's channel."""
@@ -114,7 +114,7 @@ class AsyncClient:
             for pause_s in requests.looks():
                 # the job may have been submitted by somebody else, whose channel is told
                 with contextlib.suppress(Unavailable):
-                    await listener.look_at([name])
+                    await listener.look_at([name], until=deadline)
                 await asyncio.wait([slot], timeout=min(pause_s, deadline.remaining_s(time.monotonic())))
                 if slot.done() or deadline.passed(time.monotonic()):
                     break
@@ -310,7 +310,8 @@ class AsyncClient:
             if any(there):
                 # what is not found now is found by the sweep
                 with contextlib.suppress(Unavailable):
-                    await listener.look_at([name for name, done in zip(names, there, strict=True) if done])
+                    found = [name for name, done in zip(names, there, strict=True) if done]
+                    await listener.look_at(found, until=deadline)
             return [await self._await(name, slot, deadline) for name, slot in zip(names, slots, strict=True)]
         finally:
             for name, slot in zip(names, slots, strict=True):
@@ -319,7 +320,7 @@ class AsyncClient:
     async def _submit(self, jobs: Sequence[Job], deadline: Deadline) -> list[bool]:
         call = calls.submit(self._settings, jobs)
         try:
-            return await self.ask(call)
+            return await self.ask(call, until=deadline)
         except Unavailable:
             if deadline.passed(time.monotonic()):
                 raise
@@ -333,7 +334,7 @@ class AsyncClient:
             reraise=True,
         ):
             with attempt:
-                return await self.ask(calls.submit(self._settings, jobs))
+                return await self.ask(calls.submit(self._settings, jobs), until=deadline)
         raise AssertionError("unreachable")
 
     async def _await(self, name: tuple[str, str], slot: Slot, deadline: Deadline) -> Reply:

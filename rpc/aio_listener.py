@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from rpc import calls, requests
 from rpc.connection import AwaitingConnection, AwaitingSubscription
+from rpc.deadlines import Deadline
 from rpc.errors import RpcError
 from rpc.messages import Reply
 from rpc.settings import RedisSettings
@@ -39,9 +40,9 @@ class Listener:
         self.waits.add(name, slot, now=time.monotonic())
         return slot
 
-    async def look_at(self, names: Sequence[tuple[str, str]]) -> None:
+    async def look_at(self, names: Sequence[tuple[str, str]], *, until: Deadline | None = None) -> None:
         """Hand out replies that may be there already."""
-        _answer(await self._connection.run(self.waits.collect(self._settings.prefix, names)))
+        _answer(await self._connection.run(self.waits.collect(self._settings.prefix, names), until=until))
 
     async def stop(self) -> None:
         """End the tasks and fail those who still wait."""

@@ -73,10 +73,10 @@ class Client:
         """How many jobs are waited for here now."""
         return 0 if self._listener is None else len(self._listener.waits)
 
-    def ask(self, call: calls.Call[T]) -> T:
-        """Carry out one of the conversations of `rpc.calls`."""
+    def ask(self, call: calls.Call[T], *, until: Deadline | None = None) -> T:
+        """Carry out one of the conversations of `rpc.calls`, by a deadline if there is one."""
         self._after_fork()
-        return self._connection.run(call)
+        return self._connection.run(call, until=until)
 
     def _asked(self, model: str, op: str, options: Mapping[str, Any] | None) -> Asked:
         """Return what is asked, to be answered on this process's channel."""
@@ -108,14 +108,14 @@ class Client:
         """Wait for the result of a job that anybody submitted; raise its error, `JobLost` or `Timeout`."""
         name = (model, job_id)
         slot = Slot()
-        listener = self._listening()
+        deadline = Deadline.after(timeout_s, now=time.monotonic())
+        listener = self._listening(deadline)
         listener.waits.add(name, slot, now=time.monotonic())
         try:
-            deadline = Deadline.after(timeout_s, now=time.monotonic())
             for pause_s in requests.looks():
                 # the job may have been submitted by somebody else, whose channel is told
                 with contextlib.suppress(Unavailable):
-                    listener.look_at([name])
+                    listener.look_at([name], until=deadline)
                 if slot.wait(min(pause_s, deadline.remaining_s(time.monotonic()))) or deadline.passed(time.monotonic()):
                     break
             return requests.result_of(self._await(name, slot, deadline))
@@ -276,9 +276,10 @@ class Client:
 
     def _abandon(self, jobs: Sequence[Job]) -> None:
         # without Redis there is nobody to tell; a job that is done already stays so
+        at_once = Deadline.after(0.0, now=time.monotonic())
         with contextlib.suppress(Unavailable):
             for job in jobs:
-                self.cancel(job.model, job.id)
+                self.ask(calls.cancel(self._prefix, job.model, job.id), until=at_once)
 
     def _replies(self, jobs: Sequence[Job], deadline: Deadline) -> list[Reply]:
         """Return the replies to jobs; those that Redis loses are submitted again, under their ids."""
@@ -290,7 +291,7 @@ class Client:
         return replies
 
     def _replies_once(self, jobs: Sequence[Job], deadline: Deadline) -> list[Reply]:
-        listener = self._listening()
+        listener = self._listening(deadline)
         slots = [Slot() for _ in jobs]
         names = [(job.model, job.id) for job in jobs]
         for name, slot in zip(names, slots, strict=True):
@@ -299,7 +300,7 @@ class Client:
             there = self._submit(jobs, deadline)
             # what is not found now is found by the sweep
             with contextlib.suppress(Unavailable):
-                listener.look_at([name for name, done in zip(names, there, strict=True) if done])
+                listener.look_at([name for name, done in zip(names, there, strict=True) if done], until=deadline)
             return [self._await(name, slot, deadline) for name, slot in zip(names, slots, strict=True)]
         finally:
             for name, slot in zip(names, slots, strict=True):
@@ -308,7 +309,7 @@ class Client:
     def _submit(self, jobs: Sequence[Job], deadline: Deadline) -> list[bool]:
         for attempt in retrying(deadline.remaining_s(time.monotonic())):
             with attempt:
-                return self.ask(calls.submit(self._settings, jobs))
+                return self.ask(calls.submit(self._settings, jobs), until=deadline)
         raise AssertionError("unreachable")
 
     def _await(self, name: tuple[str, str], slot: Slot, deadline: Deadline) -> Reply:
@@ -319,12 +320,14 @@ class Client:
             raise AssertionError("unreachable")
         return slot.reply
 
-    def _listening(self) -> Listener:
+    def _listening(self, deadline: Deadline) -> Listener:
         self._after_fork()
         with self._starting:
             if self._listener is None:
                 self._listener = Listener(self._settings, self._connection, self._channel)
-            return self._listener
+            listener = self._listener
+        listener.ready(deadline)
+        return listener
 
 
 def retrying(budget_s: float) -> Retrying:

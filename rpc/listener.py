@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from rpc import calls, requests
 from rpc.connection import BlockingConnection, BlockingSubscription
+from rpc.deadlines import Deadline
 from rpc.errors import RpcError
 from rpc.messages import Reply
 from rpc.settings import RedisSettings
@@ -51,12 +52,15 @@ class Listener:
         self._heard = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="penstock-listener", daemon=True)
         self._thread.start()
-        # a job submitted before the first confirmation would only be found by the sweep
-        self._heard.wait(settings.connect_timeout_s + settings.socket_timeout_s)
 
-    def look_at(self, names: Sequence[tuple[str, str]]) -> None:
+    def ready(self, until: Deadline) -> None:
+        """Wait until the channel is heard, or the time is up: till then a job is only found by looking for it."""
+        given = self._settings
+        self._heard.wait(min(given.connect_timeout_s + given.socket_timeout_s, until.remaining_s(time.monotonic())))
+
+    def look_at(self, names: Sequence[tuple[str, str]], *, until: Deadline) -> None:
         """Hand out replies that may be there already."""
-        self._hand_out(self.waits.collect(self._settings.prefix, names))
+        self._hand_out(self.waits.collect(self._settings.prefix, names), until)
 
     def stop(self) -> None:
         """End the thread and fail those who still wait."""
@@ -111,6 +115,6 @@ class Listener:
         if wake_up.reply is None:
             self._hand_out(self.waits.collect(self._settings.prefix, self.waits.named([wake_up.job_id])))
 
-    def _hand_out(self, call: calls.Call[list[tuple[Slot, Reply]]]) -> None:
-        for slot, reply in self._connection.run(call):
+    def _hand_out(self, call: calls.Call[list[tuple[Slot, Reply]]], until: Deadline | None = None) -> None:
+        for slot, reply in self._connection.run(call, until=until):
             slot.put(reply)

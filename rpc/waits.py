@@ -18,8 +18,8 @@ from rpc.messages import Failure, Reply
 H = TypeVar("H")
 Name = tuple[str, str]
 
-SEARCH_AFTER_S = 4.0
-"""How long is waited before the entry of a job is looked for, and not only what is known of its id."""
+SWEEPS = 2
+"""How many sweeps a job is waited for before its entry is looked for, and not only what is known of its id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +57,12 @@ class _Wait(Generic[H]):
     handles: list[H]
     looked_at: float
     since: float
-    search_after_s: float
+    search_after: int = SWEEPS
     missed: bool = False
 
-    def long(self, now: float) -> bool:
+    def long(self, now: float, sweep_s: float) -> bool:
         """Return whether it has been waited for long enough to be worth a search."""
-        return now - self.since >= self.search_after_s
+        return now - self.since >= self.search_after * sweep_s
 
 
 class Waits(Generic[H]):
@@ -80,7 +80,7 @@ class Waits(Generic[H]):
     def add(self, name: Name, handle: H, *, now: float) -> None:
         """Note that `handle` waits for a job; several may wait for the same."""
         with self._lock:
-            self._waits.setdefault(name, _Wait([], now, now, SEARCH_AFTER_S)).handles.append(handle)
+            self._waits.setdefault(name, _Wait([], now, now)).handles.append(handle)
             self._by_id.setdefault(name[1], set()).add(name)
 
     def remove(self, name: Name, handle: H) -> None:
@@ -143,18 +143,18 @@ class Waits(Generic[H]):
         answers = yield from self.collect(prefix, old)
         left = [name for name in old if name in self._waits]
         missing = (yield from calls.missing(prefix, left)) if left else set()
-        searched = self._to_search(left, now)
+        searched = self._to_search(left, now, quiet_s)
         missing |= (yield from calls.lost(prefix, searched)) if searched else set()
         for name in self._lost(left, missing, now):
             answers += [(handle, Missing.named(name)) for handle in self._take(name)]
         return answers
 
-    def _to_search(self, names: Iterable[Name], now: float) -> list[Name]:
+    def _to_search(self, names: Iterable[Name], now: float, sweep_s: float) -> list[Name]:
         """Return those waited for so long that their entries are to be looked for: after times that double."""
         with self._lock:
-            old = [name for name in names if name in self._waits and self._waits[name].long(now)]
+            old = [name for name in names if name in self._waits and self._waits[name].long(now, sweep_s)]
             for name in old:
-                self._waits[name].search_after_s *= 2
+                self._waits[name].search_after *= 2
             return old
 
     def _lost(self, looked: Iterable[Name], missing: set[Name], now: float) -> list[Name]:

@@ -6,6 +6,7 @@ a caller can never leave a half-read reply behind. What is handed over in one ti
 
 import asyncio
 import contextlib
+import time
 from collections import deque
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from rpc.calls import Call, Round
 from rpc.connection.factory import LOAD_SCRIPTS, awaiting, fast_pack
 from rpc.connection.faults import SCRIPT_LOADS, checked, translated, unknown_scripts
+from rpc.deadlines import Deadline
 from rpc.errors import Unavailable
 from rpc.settings import RedisSettings
 
@@ -51,6 +53,8 @@ class _Talk:
         self.call.close()
         if not self.answer.done():
             self.answer.set_exception(error)
+            # whoever waited may have been cancelled meanwhile: then nobody asks, and asyncio would complain of that
+            self.answer.exception()
 
 
 class AwaitingConnection:
@@ -66,8 +70,20 @@ class AwaitingConnection:
         self._socket = asyncio.Lock()
         self._owner: asyncio.Task[None] | None = None
 
-    async def run(self, call: Call[T]) -> T:
-        """Carry out a conversation and return its answer. The caller may be cancelled at any time."""
+    async def run(self, call: Call[T], *, until: Deadline | None = None) -> T:
+        """Carry out a conversation and return its answer. The caller may be cancelled at any time.
+
+        Whoever says until when has its answer or `Unavailable` by then.
+        """
+        if until is None:
+            return await self._run(call)
+        try:
+            async with asyncio.timeout(until.patience_s(time.monotonic())):
+                return await self._run(call)
+        except TimeoutError:
+            raise Unavailable(f"Redis at {self._address}: no answer until the time was up") from None
+
+    async def _run(self, call: Call[T]) -> T:
         talk = _Talk(call, asyncio.get_running_loop().create_future())
         if talk.hear(None, self._address):
             self._waiting.append(talk)
@@ -159,6 +175,7 @@ class AwaitingSubscription:
         self._channel = channel
         self._timeout_s = settings.socket_timeout_s
         self._raw = awaiting(settings)
+        self._unanswered = False
 
     async def open(self) -> None:
         """Subscribe and wait until the server has confirmed it."""
@@ -168,6 +185,7 @@ class AwaitingSubscription:
                 await self._raw.connect()
                 await self._raw.send_command("SUBSCRIBE", self._channel, check_health=False)
                 await self._raw.read_response()
+        self._unanswered = False
 
     async def read(self, timeout_s: float) -> bytes | None:
         """Return the next message, or None if none came in time."""
@@ -177,11 +195,15 @@ class AwaitingSubscription:
             except RedisTimeoutError:
                 # how redis-py tells of it has changed between versions: by this or by None
                 heard = None
+        self._unanswered = self._unanswered and heard is None
         return heard[-1] if heard is not None and heard[0] == b"message" else None
 
     async def ping(self) -> None:
-        """Ask the server for a sign of life; its answer is read like a message, so a dead link shows in time."""
+        """Ask for a sign of life, which is read like a message; raise if none came since it was last asked for."""
         with translated(self._address):
+            if self._unanswered:
+                raise RedisTimeoutError("the subscription has fallen silent")
+            self._unanswered = True
             await self._raw.send_command("PING", check_health=False)
 
     async def close(self) -> None:

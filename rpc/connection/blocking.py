@@ -1,27 +1,40 @@
 """Carrying out conversations with a thread that waits."""
 
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from redis.exceptions import ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from rpc.calls import Call, Round
 from rpc.connection.factory import LOAD_SCRIPTS, blocking
 from rpc.connection.faults import SCRIPT_LOADS, checked, translated, unknown_scripts
+from rpc.deadlines import Deadline
+from rpc.errors import Unavailable
 from rpc.settings import RedisSettings
 
 T = TypeVar("T")
 
 
 class BlockingConnection:
-    """One connection, opened when first used and again after a fault; any thread may use it, one at a time."""
+    """One connection, opened when first used and again after a fault; any thread may use it, one at a time.
+
+    Whoever says until when has its answer or `Unavailable` by then, also of a server that stands still or if others
+    go first.
+    """
 
     def __init__(self, settings: RedisSettings, *, block_s: float = 0.0) -> None:
+        self._settings = settings
         self._address = settings.address
+        self._patience_s = settings.socket_timeout_s + block_s
         self._raw = blocking(settings, block_s=block_s)
+        self._is_open = False
         self._lock = threading.Lock()
 
-    def run(self, call: Call[T]) -> T:
+    def run(self, call: Call[T], *, until: Deadline | None = None) -> T:
         """Carry out a conversation and return its answer."""
         replies: Any = None
         while True:
@@ -30,31 +43,60 @@ class BlockingConnection:
             except StopIteration as done:
                 answer: T = done.value
                 return answer
-            replies = self.send(commands)
+            replies = self.send(commands, until=until)
 
-    def send(self, commands: Round) -> list[Any]:
+    def send(self, commands: Round, *, until: Deadline | None = None) -> list[Any]:
         """Return the replies to commands sent together; the scripts are loaded if the server lacks them."""
-        with self._lock, translated(self._address):
-            replies = self._exchange(commands)
+        with self._turn(until), translated(self._address):
+            replies = self._exchange(commands, until)
             for _ in range(SCRIPT_LOADS):
                 again = unknown_scripts(replies)
                 if not again:
                     break
-                loaded = self._exchange([*LOAD_SCRIPTS, *(commands[index] for index in again)])
+                loaded = self._exchange([*LOAD_SCRIPTS, *(commands[index] for index in again)], until)
                 for index, reply in zip(again, loaded[len(LOAD_SCRIPTS) :], strict=True):
                     replies[index] = reply
         return checked(commands, replies, self._address)
 
-    def _exchange(self, commands: Round) -> list[Any]:
+    @contextmanager
+    def _turn(self, until: Deadline | None) -> Iterator[None]:
+        if not self._lock.acquire(timeout=-1 if until is None else until.patience_s(time.monotonic())):
+            raise Unavailable(f"Redis at {self._address}: others were waiting for its answer until the time was up")
         try:
+            yield
+        finally:
+            self._lock.release()
+
+    def _exchange(self, commands: Round, until: Deadline | None) -> list[Any]:
+        if until is not None and until.patience_s(time.monotonic()) >= self._patience_s:
+            until = None
+        try:
+            if until is not None and not self._is_open:
+                self._knock(until.patience_s(time.monotonic()))
             self._raw.send_packed_command(self._raw.pack_commands(commands), check_health=False)
-            return [self._reply() for _ in commands]
+            self._is_open = True
+            return [self._reply(until) for _ in commands]
         except BaseException:
             # a reply left unread would be taken for the answer to the next command
+            self._is_open = False
             self._raw.disconnect()
             raise
 
-    def _reply(self) -> Any:
+    def _knock(self, patience_s: float) -> None:
+        """Raise if no server answers in time: opening the connection itself waits for as long as its settings say."""
+        given = self._settings
+        patient = {"connect_timeout_s": min(given.connect_timeout_s, patience_s), "socket_timeout_s": patience_s}
+        door = blocking(given.model_copy(update=patient))
+        try:
+            door.send_command("PING", check_health=False)
+            with suppress(ResponseError):
+                door.read_response()
+        finally:
+            door.disconnect()
+
+    def _reply(self, until: Deadline | None) -> Any:
+        if until is not None and not self._raw.can_read(until.patience_s(time.monotonic())):
+            raise RedisTimeoutError("no answer until the time was up")
         try:
             return self._raw.read_response()
         except ResponseError as error:
@@ -63,6 +105,7 @@ class BlockingConnection:
     def close(self) -> None:
         """Close the socket; the next use opens another."""
         with self._lock:
+            self._is_open = False
             self._raw.disconnect()
 
 
@@ -73,6 +116,7 @@ class BlockingSubscription:
         self._address = settings.address
         self._channel = channel
         self._raw = blocking(settings)
+        self._unanswered = False
 
     def open(self) -> None:
         """Subscribe and wait until the server has confirmed it."""
@@ -81,6 +125,7 @@ class BlockingSubscription:
             self._raw.connect()
             self._raw.send_command("SUBSCRIBE", self._channel, check_health=False)
             self._raw.read_response()
+        self._unanswered = False
 
     def read(self, timeout_s: float) -> bytes | None:
         """Return the next message, or None if none came in time."""
@@ -88,11 +133,15 @@ class BlockingSubscription:
             if not self._raw.can_read(timeout_s):
                 return None
             heard = self._raw.read_response()
+        self._unanswered = False
         return heard[-1] if heard[0] == b"message" else None
 
     def ping(self) -> None:
-        """Ask the server for a sign of life; its answer is read like a message, so a dead link shows in time."""
+        """Ask for a sign of life, which is read like a message; raise if none came since it was last asked for."""
         with translated(self._address):
+            if self._unanswered:
+                raise RedisTimeoutError("the subscription has fallen silent")
+            self._unanswered = True
             self._raw.send_command("PING", check_health=False)
 
     def close(self) -> None:
