@@ -1,6 +1,7 @@
 """A way to the server on which replies get lost: the command arrives and is carried out, its answer never comes.
 
-It can also fall silent for a while: lines stay open, and nothing passes.
+It can also fall silent for a while: lines stay open, and nothing passes. Or subscribers alone hear nothing, and what
+they were told is lost.
 """
 
 import contextlib
@@ -28,6 +29,8 @@ class Proxy:
         self._guard = threading.Lock()
         self._flowing = threading.Event()
         self._flowing.set()
+        self._deaf = threading.Event()
+        self._subscriptions = 0
         self._sockets: list[socket.socket] = []
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
 
@@ -80,6 +83,21 @@ class Proxy:
         finally:
             self._flowing.set()
 
+    @property
+    def subscriptions(self) -> int:
+        """How often somebody has subscribed this way."""
+        with self._guard:
+            return self._subscriptions
+
+    @contextlib.contextmanager
+    def deaf(self) -> Iterator[None]:
+        """Lose whatever the server says to subscribers meanwhile; their lines stay open."""
+        self._deaf.set()
+        try:
+            yield
+        finally:
+            self._deaf.clear()
+
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
@@ -94,13 +112,13 @@ class Proxy:
                 self._join(near, far)
 
     def _join(self, near: socket.socket, far: socket.socket) -> None:
-        cut = threading.Event()
+        cut, subscribed = threading.Event(), threading.Event()
         with self._guard:
             self._forget_ended()
             self._sockets += [near, far]
             self._threads += [
-                threading.Thread(target=self._commands, args=(near, far, cut), daemon=True),
-                threading.Thread(target=self._replies, args=(near, far, cut), daemon=True),
+                threading.Thread(target=self._commands, args=(near, far, cut, subscribed), daemon=True),
+                threading.Thread(target=self._replies, args=(near, far, cut, subscribed), daemon=True),
             ]
             for thread in self._threads[-2:]:
                 thread.start()
@@ -109,26 +127,38 @@ class Proxy:
         self._sockets = [link for link in self._sockets if link.fileno() != -1]
         self._threads = [thread for thread in self._threads if thread.is_alive()]
 
-    def _commands(self, near: socket.socket, far: socket.socket, cut: threading.Event) -> None:
+    def _commands(
+        self, near: socket.socket, far: socket.socket, cut: threading.Event, subscribed: threading.Event
+    ) -> None:
         with contextlib.suppress(OSError):
             while data := near.recv(CHUNK):
                 self._flowing.wait()
                 if self._is_doomed(data):
                     cut.set()
+                if b"SUBSCRIBE" in data:
+                    subscribed.set()
+                    self._note_subscription()
                 far.sendall(data)
         _hang_up(far)
 
-    def _replies(self, near: socket.socket, far: socket.socket, cut: threading.Event) -> None:
+    def _replies(
+        self, near: socket.socket, far: socket.socket, cut: threading.Event, subscribed: threading.Event
+    ) -> None:
         with contextlib.suppress(OSError):
             while data := far.recv(CHUNK):
                 self._flowing.wait()
                 if cut.is_set():
                     break
-                near.sendall(data)
+                if not (subscribed.is_set() and self._deaf.is_set()):
+                    near.sendall(data)
         if cut.is_set():
             _reset(near)
         _hang_up(near)
         _hang_up(far)
+
+    def _note_subscription(self) -> None:
+        with self._guard:
+            self._subscriptions += 1
 
     def _is_doomed(self, data: bytes) -> bool:
         with self._guard:

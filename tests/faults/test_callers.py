@@ -4,27 +4,34 @@ import asyncio
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from redis import Redis
 
 from rpc import AsyncClient, Client, Expired, RedisSettings, Timeout
 from rpc.consumer import Consumer
 from rpc.keys import Keys
 from tests.answering import Answering, echo, read_one
+from tests.awaits import CancelledIn
 from tests.callers import Callers
-from tests.conftest import ON_VALKEY, MakeConsumer, StartWorker
+from tests.conftest import ON_VALKEY, Gates, MakeConsumer, StartWorker
 from tests.waiting import LONG_S, eventually
 from tests.workers import ROOT, environment
 
 pytestmark = pytest.mark.server
 
-TICKS = 40
-"""More turns of the loop than a call takes to be submitted and answered."""
+AWAITS = 5
+"""The number of a call's last await."""
 
-UPPER = "tests.models:Upper"
+LARGE = b"x" * 300_000
+"""So large that it travels as a blob, and that its reply does not come along with the wake-up."""
+
+UPPER, GATE = "tests.models:Upper", "tests.models:Gate"
 
 FORKS = """
 import os
@@ -119,53 +126,88 @@ async def client(redis_settings: RedisSettings) -> AsyncIterator[AsyncClient]:
         yield client
 
 
-async def ticks(count: int) -> None:
-    """Let the loop turn."""
-    for _ in range(count):
-        await asyncio.sleep(0)
+@pytest.fixture
+def answering(consumer: Consumer) -> Iterator[None]:
+    """Have all calls answered."""
+    with Answering(consumer):
+        yield
 
 
-@pytest.mark.parametrize("answered", [True, False], ids=["while answers come", "while none comes"])
-async def test_a_caller_cancelled_at_every_point(client: AsyncClient, consumer: Consumer, *, answered: bool) -> None:
-    """F25: the calls beside and after it get their own answers on the same connection, and nobody is left waiting."""
-    crossed = []
-    for turns in range(TICKS):
-        names = [f"{turns}.{place}" for place in range(3)]
-        tasks = [asyncio.create_task(client.call("m", "op", [name], timeout_s=LONG_S)) for name in names]
-        if not answered:
-            await ticks(turns)
-            tasks[1].cancel()
-        with Answering(consumer):
-            await ticks(turns)
-            tasks[1].cancel()
-            beside = await asyncio.gather(*tasks, return_exceptions=True)
-            after = await client.call("m", "op", [turns], timeout_s=LONG_S)
-        mine = isinstance(beside[1], asyncio.CancelledError) or beside[1] == {"outputs": [names[1]]}
-        got = (beside[0], mine, beside[2], after)
-        expected = ({"outputs": [names[0]]}, True, {"outputs": [names[2]]}, {"outputs": [turns]})
-        crossed += [] if expected == got else [(turns, got)]
+async def call(client: AsyncClient, given: list[Any]) -> Any:
+    """Call, in one."""
+    return await client.call("m", "op", given, timeout_s=LONG_S)
 
-    assert crossed == []
-    assert client.waiting == 0
+
+async def submit_and_fetch(client: AsyncClient, given: list[Any]) -> Any:
+    """Call, in two steps."""
+    return await client.result("m", await client.submit("m", "op", given), timeout_s=LONG_S)
+
+
+CANCELLED = st.lists(
+    st.tuples(
+        st.sampled_from([call, submit_and_fetch]), st.sampled_from([b"", LARGE]), st.integers(0, AWAITS), st.booleans()
+    ),
+    min_size=1,
+    max_size=4,
+)
+"""Calls that are cancelled together: how they call, with what, in which await, and whether once that is done."""
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cancelled=CANCELLED)
+@pytest.mark.usefixtures("answering")
+async def test_a_caller_cancelled_at_every_point(client: AsyncClient, cancelled: list[Any]) -> None:
+    """F25: the calls beside and after them get their own answers on the same connection, and nobody is left waiting."""
+    complaints: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context["message"]))
+    places = range(len(cancelled))
+    others = [([f"beside {place}"], call(client, [f"beside {place}"])) for place in places]
+    tasks = [asyncio.create_task(each) for _, each in others]
+    cut = [
+        asyncio.create_task(run(CancelledIn(how(client, [place, data]), await_number, late=late)))
+        for place, (how, data, await_number, late) in enumerate(cancelled)
+    ]
+
+    beside = await asyncio.gather(*tasks)
+    ends = await asyncio.gather(*cut, return_exceptions=True)
+    after = await call(client, ["after"])
+
+    assert beside == [{"outputs": given} for given, _ in others]
+    for place, (_, data, _, _) in enumerate(cancelled):
+        assert isinstance(ends[place], asyncio.CancelledError) or ends[place] == {"outputs": [place, data]}
+    assert (after, client.waiting, complaints) == ({"outputs": ["after"]}, 0, [])
+    # the test's own, the connection's, and the two that listen
+    assert len(asyncio.all_tasks()) == 4
+
+
+async def run(awaitable: Awaitable[Any]) -> Any:
+    """Return what is awaited, as a task can."""
+    return await awaitable
 
 
 @ON_VALKEY
 @pytest.mark.process
 def test_processes_whose_clocks_are_an_hour_off(
-    caller: Client, start_worker: StartWorker, redis_settings: RedisSettings, tmp_path: Path, raw: "Redis"
+    caller: Client, start_worker: StartWorker, redis_settings: RedisSettings, tmp_path: Path, raw: "Redis", gates: Gates
 ) -> None:
     """F30: what a caller or a worker takes for the time matters to nobody: no job expires, no lease is lost."""
     (tmp_path / "sitecustomize.py").write_text(WRONG_CLOCK)
     path = f"{tmp_path}:{ROOT}"
     workers = [
-        start_worker(UPPER, env={"PYTHONPATH": path, "CLOCK_OFF_S": off, "PENSTOCK_LEASE_S": "1"})
+        start_worker(UPPER, GATE, env={"PYTHONPATH": path, "CLOCK_OFF_S": off, "PENSTOCK_LEASE_S": "1"})
         for off in ("3600", "-3600")
     ]
     for off in ("-3600", "3600"):
         env = environment(redis_settings, {"PYTHONPATH": path, "CLOCK_OFF_S": off})
         subprocess.run([sys.executable, "-c", CALLS], cwd=ROOT, env=env, timeout=60, check=True)
     assert caller.call("upper", "upper", ["a"], timeout_s=LONG_S)["texts"] == ["A"]
+    held = caller.submit("gate", "pass", [gates.path("held")])
+    entry: Any = raw.get(Keys(redis_settings.prefix, "gate").job(held))
+    eventually(lambda: server_ms(raw) > int(entry.partition(b"-")[0]) + 1500, what="one and a half leases")
+    gates.open("held")
+    assert caller.result("gate", held, timeout_s=LONG_S) == {"outputs": [gates.path("held")]}
 
+    assert gates.journal() == ["held"]
     waited_s = [worker.metric("penstock_queue_seconds_sum", model="upper") for worker in workers]
     assert all(0 <= waited < 60 for waited in waited_s)
     assert [worker.metric("penstock_lost_leases_total") for worker in workers] == [0, 0]
@@ -177,3 +219,10 @@ def test_processes_whose_clocks_are_an_hour_off(
     with pytest.raises(Expired):
         caller.result("upper", late, timeout_s=LONG_S)
     assert raw.exists(Keys(redis_settings.prefix, "upper").result(late))
+
+
+def server_ms(raw: "Redis") -> int:
+    """Return the server's time in ms."""
+    told: Any = raw.time()
+    seconds, microseconds = told
+    return int(seconds * 1000 + microseconds // 1000)

@@ -70,6 +70,8 @@ def test_large_jobs_among_small_ones(
     caller = callers.make(redis_settings.model_copy(update={"max_input_bytes": 11_000_000}))
     with pytest.raises(InvalidInput, match="over the limit of 11000000"):
         caller.call("m", "op", [bytes(11_000_001)], timeout_s=LONG_S)
+    with pytest.raises(InvalidInput, match="is over the limit of 8388608"):
+        caller.call("m", "op", [list(bytes(100_000))] * 100, timeout_s=LONG_S)
     assert raw.xlen(Keys(redis_settings.prefix, "m").stream("interactive")) == 0
     pings: list[float] = []
     with Answering(make_consumer(), lambda job, inputs: {"outputs": [len(each) for each in inputs], "id": job.id}):
@@ -86,11 +88,12 @@ def test_large_jobs_among_small_ones(
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("how", ["XDEL", "XTRIM"])
+@pytest.mark.parametrize(("callers", "how"), [("blocking", "XDEL"), ("asyncio", "XTRIM")], indirect=["callers"])
 def test_entries_that_an_operator_deletes(
-    client: Client, start_worker: StartWorker, gates: Gates, raw: "Redis", redis_settings: RedisSettings, how: str
+    callers: Callers, start_worker: StartWorker, gates: Gates, raw: "Redis", redis_settings: RedisSettings, how: str
 ) -> None:
     """F32: what waited is sent again or told as lost, what a dead worker held is dropped, and workers go on."""
+    client = callers.make(sweep_s=0.2)
     keys = Keys(redis_settings.prefix, "gate")
     stream = keys.stream("interactive")
     settings = {"PENSTOCK_LEASE_S": "1", "PENSTOCK_UNITS_HELD": "1", "PENSTOCK_BATCH_SIZE": "1"}

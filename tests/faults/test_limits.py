@@ -11,9 +11,10 @@ from redis import Redis, ResponseError
 from rpc import Client, QueueFull, RedisSettings, Unavailable, leases
 from rpc.consumer import Consumer
 from rpc.keys import GROUP, Keys
-from tests.answering import echo, read_one, show_life
+from rpc.messages import HOUR_MS
+from tests.answering import age, echo, read_one, show_life
 from tests.callers import Callers
-from tests.conftest import MakeConsumer, StartWorker, settings_for
+from tests.conftest import Gates, MakeConsumer, StartWorker, settings_for
 from tests.servers import Server
 from tests.waiting import LONG_S, eventually
 
@@ -41,11 +42,14 @@ def consumer(make_consumer: MakeConsumer) -> Consumer:
     return make_consumer()
 
 
-def test_a_server_without_memory(callers: Callers, consumer: Consumer, raw: "Redis") -> None:
+def test_a_server_without_memory(
+    callers: Callers, consumer: Consumer, make_consumer: MakeConsumer, raw: "Redis"
+) -> None:
     """F18: submits are refused by type, while workers read, renew, take over and settle, which makes room again."""
-    caller = callers.make()
-    for number in range(3):
-        caller.submit("m", "op", [number], job_id=f"j{number}")
+    caller, dead = callers.make(), make_consumer("dead")
+    for number in range(4):
+        caller.submit("m", "op", [number, "x" * 10_000], job_id=f"j{number}")
+    age(raw, dead, read_one(dead), idle_ms=HOUR_MS)
     held = read_one(consumer)
     raw.config_set("maxmemory", "1")
     with pytest.raises(QueueFull):
@@ -53,34 +57,40 @@ def test_a_server_without_memory(callers: Callers, consumer: Consumer, raw: "Red
 
     deliveries = [held, read_one(consumer), read_one(consumer)]
     show_life(consumer)
-    assert consumer.claim("interactive", 10, suspect=True).taken == []
+    deliveries += consumer.claim("interactive", 10, suspect=True).taken
     consumer.settle([echo(delivery) for delivery in deliveries])
     raw.config_set("maxmemory", "0")
 
-    results = [caller.result("m", f"j{number}", timeout_s=5.0) for number in range(3)]
-    assert results == [{"outputs": [number]} for number in range(3)]
+    results = [caller.result("m", f"j{number}", timeout_s=5.0) for number in range(4)]
+    assert results == [{"outputs": [number, "x" * 10_000]} for number in range(4)]
+    assert raw.xlen(consumer.keys.stream("interactive")) == 0
     assert caller.submit("m", "op", ["taken"], job_id="taken") == "taken"
 
 
 @pytest.mark.process
 def test_a_server_that_cannot_write_its_disk(
-    start_worker: StartWorker, redis_settings: RedisSettings, own_server: Server, raw: "Redis"
+    start_worker: StartWorker, redis_settings: RedisSettings, own_server: Server, raw: "Redis", gates: Gates
 ) -> None:
     """F20: submits fail by type when their time is up; a worker waits with what it has, and all go on afterwards."""
-    worker = start_worker(UPPER, env={"PENSTOCK_LEASE_S": "1"})
+    worker = start_worker(UPPER, "tests.models:Gate", env={"PENSTOCK_LEASE_S": "1"})
     with Client(settings=redis_settings) as client:
-        assert client.call("upper", "upper", ["before"], timeout_s=LONG_S)["texts"] == ["BEFORE"]
+        held = client.submit("gate", "pass", [gates.path("held")])
+        eventually(gates.entered("held"))
         in_the_way = Path(own_server.directory, "dump.rdb")
         in_the_way.mkdir()
         raw.config_set("save", "3600 1")
         refuse_writes(raw)
+        gates.open("held")
 
         with pytest.raises(Unavailable, match="RDB snapshots"):
             client.submit("upper", "upper", ["refused"], timeout_s=0.5)
+        worker.wait_for("leases not renewed")
 
         in_the_way.rmdir()
         raw.config_set("save", "")
         assert client.call("upper", "upper", ["after"], timeout_s=LONG_S)["texts"] == ["AFTER"]
+        assert client.result("gate", held, timeout_s=LONG_S) == {"outputs": [gates.path("held")]}
+    assert gates.journal() == ["held"]
     assert (worker.running, worker.metric("penstock_engine_restarts_total")) == (True, 0)
 
 

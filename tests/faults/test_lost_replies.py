@@ -105,35 +105,36 @@ def test_a_submit_that_was_carried_out(
     eventually(lambda: raw.xlen(f"{lossy.prefix}:{{m}}:interactive") == 1)
     with Answering(make_consumer()):
         assert call.result(LONG_S) == {"outputs": ["b"]}
+    told: Any = raw.xinfo_stream(f"{lossy.prefix}:{{m}}:interactive")
+    assert told["entries-added"] == len(["warm", "b"])
 
 
 def test_lines_that_are_reset_and_fall_silent(
     callers: Callers, lossy: RedisSettings, proxy: Proxy, make_consumer: MakeConsumer
 ) -> None:
-    """F17: callers are answered through resets of every line, and after a silence by the sweep, whoever told them."""
+    """F17: callers are answered through resets of every line; a deaf one is served by sweeps, and listens anew."""
     caller = callers.make(lossy)
     consumer = make_consumer()
     with Answering(consumer):
-        for number in range(10):
+        for number in range(5):
             for command in (run("submit"), b"MGET", b"SUBSCRIBE", b"PING"):
                 proxy.lose_reply_to(command)
             assert caller.call("m", "op", [number], timeout_s=LONG_S) == {"outputs": [number]}
         proxy.lose_no_more()
-    call = callers.start(caller.call, "m", "op", ["silence"], timeout_s=LONG_S)
-    delivery = read_one(consumer)
+        assert caller.call("m", "op", ["heard"], timeout_s=LONG_S) == {"outputs": ["heard"]}
+        before = proxy.subscriptions
 
-    with proxy.silent():
-        consumer.settle([echo(delivery)])
-        # the wake-up was sent into the silence, longer than the caller trusts a line that says nothing
-        threading.Event().wait(2 * SWEEP_S)
-
-    assert call.result(LONG_S) == {"outputs": ["silence"]}
+        with proxy.deaf():
+            calls = [callers.start(caller.call, "m", "op", [number], timeout_s=LONG_S) for number in range(20)]
+            assert [call.result(LONG_S) for call in calls] == [{"outputs": [number]} for number in range(20)]
+            eventually(lambda: proxy.subscriptions > before)
 
 
 @pytest.mark.process
-def test_scripts_that_are_forgotten_all_the_time(client: Client, start_worker: StartWorker, raw: "Redis") -> None:
+def test_scripts_that_are_forgotten_all_the_time(callers: Callers, start_worker: StartWorker, raw: "Redis") -> None:
     """F21: whatever script is flushed in the middle of whatever it takes part in, it is loaded again, unnoticed."""
     start_worker(UPPER)
+    caller = callers.make()
     done = threading.Event()
 
     def forget() -> int:
@@ -149,7 +150,7 @@ def test_scripts_that_are_forgotten_all_the_time(client: Client, start_worker: S
         texts = [f"a{number}" for number in range(200)]
         try:
             answers = list(
-                threads.map(lambda text: client.call("upper", "upper", [text], timeout_s=LONG_S)["texts"], texts)
+                threads.map(lambda text: caller.call("upper", "upper", [text], timeout_s=LONG_S)["texts"], texts)
             )
         finally:
             done.set()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from rpc import Client, RedisSettings, inspection
+from rpc import Client, RedisSettings
 from rpc.codec import decode_reply
 from rpc.keys import GROUP, LANES, RELEASED, Keys
 from rpc.messages import Reply, Success
@@ -164,23 +164,6 @@ def test_a_redis_that_crashes_loses_no_call(
 
     assert [call.result(LONG_S) for call in inflight] == [{"outputs": [gates.path(name)]} for name in names]
     assert [call.result(LONG_S) for call in meanwhile] == [{"outputs": [number]} for number in range(20)]
-
-
-@pytest.mark.parametrize("own_server", ["valkey"], indirect=True)
-def test_an_emptied_redis_is_served_again(
-    own_callers: Callers, own_server: Server, start_worker_on: StartWorker
-) -> None:
-    """After `FLUSHALL` a running worker makes its groups again and serves what comes next."""
-    start_worker_on("echo", env={"PENSTOCK_LEASE_S": "0.4"}, settings=own_callers.settings)
-    caller = own_callers.make()
-    assert caller.call("echo", "echo", ["before"], timeout_s=LONG_S) == {"outputs": ["before"]}
-
-    with Redis.from_url(own_server.url, protocol=2) as raw:
-        raw.flushall()
-
-    assert caller.call("echo", "echo", ["after"], timeout_s=LONG_S) == {"outputs": ["after"]}
-    prefix = own_callers.settings.prefix
-    eventually(lambda: caller.ask(inspection.model_state(prefix, "echo")).workers)
 
 
 def test_a_worker_whose_replies_get_lost_answers_every_job(
