@@ -53,10 +53,10 @@ class Crowd:
 
     def __init__(self, clients: Sequence[Any], count: int = 8) -> None:
         self.clients = clients
+        self.answered = 0
         self._ended = threading.Event()
         self._threads = ThreadPoolExecutor(count)
         self._calls = [self._threads.submit(self._call, number) for number in range(count)]
-        self.answered = 0
 
     def _call(self, number: int) -> None:
         count = 0
