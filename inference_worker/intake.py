@@ -18,7 +18,7 @@ from inference_worker.outcome import refusal, verdict, worth_asking
 from rpc.codec import Malformed
 from rpc.connection import NoGroup
 from rpc.consumer import Consumer
-from rpc.deliveries import Delivery, Place
+from rpc.deliveries import Claim, Delivery, Place
 from rpc.errors import Cancelled, RpcError, Unavailable
 from rpc.keys import LANES
 from rpc.messages import Failure
@@ -128,7 +128,7 @@ class Intake:
         out a command of a connection that has been given up.
         """
         if time.monotonic() >= self._adopt_at:
-            self._take(self._consumer.adopt(self._known()))
+            self._accept(self._consumer.adopt(self._known()))
             self._adopt_at = time.monotonic() + self._adopt_every_s
 
     def _claim(self) -> None:
@@ -141,8 +141,11 @@ class Intake:
             room = min(self._batch_size, self._in_hand.room(lane))
             claim = self._consumer.claim(lane, room, suspect=not self._in_hand.has_suspect())
             self._more_suspects |= claim.more
-            self._end(Burial(delivery, verdict(delivery)) for delivery in claim.dead)
-            self._take(claim.taken)
+            self._accept(claim)
+
+    def _accept(self, claim: Claim) -> None:
+        self._end(Burial(delivery, verdict(delivery)) for delivery in claim.dead)
+        self._take(claim.taken)
 
     def _take(self, deliveries: Sequence[Delivery]) -> None:
         if not deliveries:

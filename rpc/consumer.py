@@ -97,20 +97,24 @@ class Consumer:
         taken, dead = ([self._delivery(lane, *entry) for entry in found] for found in answer[:2])
         return Claim(taken, dead, bool(answer[2]))
 
-    def adopt(self, held: Iterable[Place], *, count: int = 256) -> list[Delivery]:
+    def adopt(self, held: Iterable[Place], *, count: int = 256) -> Claim:
         """Return entries that Redis handed to this consumer in a reply it never saw, given those it knows of."""
         known = set(held)
-        found = []
+        found = Claim([], [])
         for lane in LANES:
             stream = self.keys.stream(lane)
-            (pending,) = self._connection.send([("XPENDING", stream, GROUP, "-", "+", count, self.name)])
+            asked = ("XPENDING", stream, GROUP, "-", "+", count, self.name)
+            told, pending = self._connection.send([("HGET", self.keys.config, "max_deliveries"), asked])
+            most = int(told or self.limits.max_deliveries)
             lost = [(entry, times) for entry, _, _, times in pending if (lane, entry.decode()) not in known]
             if not lost:
                 continue
             entries = self._connection.send([("XRANGE", stream, entry, entry) for entry, _ in lost])
             for (entry, times), there in zip(lost, entries, strict=True):
                 if there:
-                    found.append(self._delivery(lane, entry, times, there[0][1]))
+                    # a count beyond the most is what `claim` gives those it hands out for the verdict
+                    kind = found.dead if times > most else found.taken
+                    kind.append(self._delivery(lane, entry, min(times, most), there[0][1]))
                 else:
                     self._connection.send([("XACK", stream, GROUP, entry)])
         return found

@@ -74,11 +74,11 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What `claim` took over; the `dead` are owned for the verdict only; `more` suspects wait."""
+    """What was taken over or found again; the `dead` are owned for the verdict only; `more` suspects wait."""
 
     taken: list[Delivery]
     dead: list[Delivery]
-    more: bool
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True)

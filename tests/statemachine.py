@@ -100,8 +100,11 @@ class Scripts(World):
         consumer = self.worker(name)
         known = {delivery.place for delivery in self.beliefs[name]}
         found = consumer.adopt(known)
-        assert sorted(delivery.place for delivery in found) == self.theory.adopt(consumer.name, known)
-        self.beliefs[name] += found
+        told = tuple(sorted(delivery.place for delivery in each) for each in (found.taken, found.dead))
+        assert told == self.theory.adopt(consumer.name, known)
+        self.beliefs[name] += found.taken
+        for delivery in found.dead:
+            self.bury(name, delivery)
 
     @rule(name=WORKERS, lane=LANE, suspect=st.booleans(), heard=st.booleans())
     def claim(self, name: str, lane: Lane, *, suspect: bool, heard: bool) -> None:

@@ -125,26 +125,28 @@ class Theory:
             del self.entries[place]
         entry.holder, entry.count, entry.lapsed = holder, count, lapsed
 
-    def adopt(self, holder: str, known: Collection[Place]) -> list[Place]:
-        """Return what one holds and does not know of."""
-        found = self.held_by(holder).keys() - known
-        for place in found:
-            if self.entries[place].deleted:
-                del self.entries[place]
-        return sorted(found & self.entries.keys())
+    def adopt(self, holder: str, known: Collection[Place]) -> tuple[list[Place], list[Place]]:
+        """Return what one holds and does not know of: jobs, and what it was given for the verdict."""
+        found = self._dropped_if_deleted(sorted(self.held_by(holder).keys() - known))
+        dead = [place for place in found if self.entries[place].count > self.most_deliveries]
+        return [place for place in found if place not in dead], dead
 
     def claim(self, holder: str, lane: Lane, count: int, *, suspect: bool) -> tuple[list[Taken], list[Taken]]:
         """Hand over what was given back, one suspect, and the dead; return what is taken, and the dead."""
         held = self.pending(lane).items()
         free = [place for place, entry in held if entry.holder == RELEASED][:count]
-        taken = [self._take(place, holder, 1) for place in self._dropped_if_deleted(free)]
+        taken, dead = [], []
+        for place in self._dropped_if_deleted(free):
+            if self.entries[place].count >= self.most_deliveries:
+                dead.append(self._give_up(place, holder))
+            else:
+                taken.append(self._take(place, holder))
         lapsed = [place for place, entry in held if entry.lapsed and entry.holder not in {RELEASED, holder}]
-        dead = []
         for place in self._dropped_if_deleted(lapsed):
             if self.entries[place].count >= self.most_deliveries:
-                dead.append(self._take(place, holder, 0))
+                dead.append(self._give_up(place, holder))
             elif suspect:
-                taken.append(self._take(place, holder, 1))
+                taken.append(self._take(place, holder))
                 suspect = False
         return taken, dead
 
@@ -154,11 +156,17 @@ class Theory:
                 del self.entries[place]
         return [place for place in places if place in self.entries]
 
-    def _take(self, place: Place, holder: str, more: int) -> Taken:
+    def _take(self, place: Place, holder: str) -> Taken:
         entry = self.entries[place]
-        taken = Taken(place, entry.count + more, entry.holder)
+        taken = Taken(place, entry.count + 1, entry.holder)
         self._hand(place, holder, taken.count)
         return taken
+
+    def _give_up(self, place: Place, holder: str) -> Taken:
+        """Hand an entry over for the verdict, which its count says until it is spoken."""
+        dead = Taken(place, self.most_deliveries, self.entries[place].holder)
+        self._hand(place, holder, self.most_deliveries + 1)
+        return dead
 
     def settle(self, job_id: str, place: Place, reply: bytes) -> None:
         """Answer a job for good, whoever does; what belongs to a later entry of the same job stays."""

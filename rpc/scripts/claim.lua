@@ -4,7 +4,8 @@
 -- ARGV  1 group · 2 consumer · 3 name that holds released entries · 4 most released entries to take
 --       5 1 if a suspect may be taken · 6 lease in ms, 7 most deliveries, used if the config names none
 -- Returns {taken, dead, more}: lists of {entry, deliveries, fields, who had it}, the dead beyond the most
---         deliveries and owned by the caller for the verdict; more is 1 if another suspect waits
+--         deliveries and owned by the caller for the verdict; more is 1 if another suspect waits. The server counts
+--         one delivery more than the most of a dead entry: should this answer be lost, whoever finds the entry knows
 local lease = tonumber(redis.call('HGET', KEYS[2], 'lease_ms') or ARGV[6])
 local most = tonumber(redis.call('HGET', KEYS[2], 'max_deliveries') or ARGV[7])
 local taken, dead, more = {}, {}, 0
@@ -22,13 +23,20 @@ local function fields(entry)
   return found[1][2]
 end
 
+local function give_up(entry, deliveries, found, owner)
+  own(entry, math.max(deliveries, most + 1))
+  dead[#dead + 1] = {entry, math.min(deliveries, most), found, owner}
+end
+
 if tonumber(ARGV[4]) > 0 then
   for _, pending in ipairs(redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', ARGV[4], ARGV[3])) do
-    local entry, deliveries = pending[1], pending[4] + 1
+    local entry, deliveries = pending[1], pending[4]
     local found = fields(entry)
-    if found then
-      own(entry, deliveries)
-      taken[#taken + 1] = {entry, deliveries, found, ARGV[3]}
+    if found and deliveries >= most then
+      give_up(entry, deliveries, found, ARGV[3])
+    elseif found then
+      own(entry, deliveries + 1)
+      taken[#taken + 1] = {entry, deliveries + 1, found, ARGV[3]}
     end
   end
 end
@@ -39,8 +47,7 @@ for _, pending in ipairs(redis.call('XPENDING', KEYS[1], ARGV[1], 'IDLE', lease,
   if owner ~= ARGV[3] and owner ~= ARGV[2] then
     local found = fields(entry)
     if found and deliveries >= most then
-      own(entry, deliveries)
-      dead[#dead + 1] = {entry, deliveries, found, owner}
+      give_up(entry, deliveries, found, owner)
     elseif found and free then
       own(entry, deliveries + 1)
       taken[#taken + 1] = {entry, deliveries + 1, found, owner}

@@ -161,7 +161,7 @@ def test_a_power_failure(
             caller.result("m", gone, timeout_s=LONG_S)
     else:
         # the acknowledgement went with the reply: the job is there again, in its worker's hands
-        (again,) = consumer.adopt(())
+        (again,) = consumer.adopt(()).taken
         assert again.job_id == "kept"
         consumer.settle([echo(again)])
         assert caller.result("m", "kept", timeout_s=LONG_S) == {"outputs": ["kept"]}
@@ -263,7 +263,7 @@ def test_a_server_that_is_replaced_by_one_that_lacks_the_last_writes(
         own_server.kill()
 
         eventually(lambda: is_reached(consumer))
-        (again,) = consumer.adopt(())
+        (again,) = consumer.adopt(()).taken
         assert again.job_id == "seen"
         consumer.settle([echo(again)])
         with Answering(consumer):

@@ -187,7 +187,8 @@ def test_a_job_handed_out_too_often_is_taken_for_the_verdict_alone(
     claim = w2.claim("interactive", 0, suspect=False)
 
     assert (claim.taken, ids(claim.dead), claim.more) == ([], ["j0"], False)
-    assert held(raw, w2) == [(delivery.entry_id, "w2", 3)]
+    assert claim.dead[0].deliveries == 3
+    assert held(raw, w2) == [(delivery.entry_id, "w2", 4)]
 
 
 def test_the_published_limits_hold_for_every_worker(
@@ -426,7 +427,7 @@ def test_what_a_lost_read_handed_out_is_found_again(client: Client, raw: "Redis"
     (known,) = w1.read(["bulk"], 1, block_ms=0)
     raw.xreadgroup(GROUP, "w1", {w1.keys.stream("bulk"): ">"}, count=10)
 
-    found = w1.adopt({known.place})
+    found = w1.adopt({known.place}).taken
 
     assert [(delivery.job_id, delivery.deliveries, delivery.lane) for delivery in found] == [
         ("j1", 1, "bulk"),
@@ -439,7 +440,7 @@ def test_adoption_drops_what_an_operator_deleted(client: Client, raw: "Redis", w
     (delivery,) = delivered(client, w1)
     raw.xdel(w1.keys.stream("interactive"), delivery.entry_id)
 
-    assert (w1.adopt(()), held(raw, w1)) == ([], [])
+    assert (w1.adopt(()).taken, held(raw, w1)) == ([], [])
 
 
 def twins(raw: "Redis", consumer: Consumer) -> list[Delivery]:
@@ -458,7 +459,7 @@ def test_jobs_of_one_entry_id_in_both_lanes_are_told_apart(client: Client, raw: 
 
     assert w1.look([hold(interactive), hold(bulk)]).answered == {bulk.place}
     assert w1.answered([interactive, bulk]) == {bulk.place}
-    assert ids(w1.adopt({interactive.place})) == ["bulk"]
+    assert ids(w1.adopt({interactive.place}).taken) == ["bulk"]
 
 
 def test_replies_that_are_there_are_found_for_many_at_once(client: Client, w1: Consumer) -> None:
@@ -490,7 +491,7 @@ def test_a_worker_that_leaves_is_gone(client: Client, raw: "Redis", w1: Consumer
     w1.announce({"device": "cpu"})
     renewed(w1)
     delivered(client, w1)
-    w1.release([hold(delivery) for delivery in w1.adopt(())])
+    w1.release([hold(delivery) for delivery in w1.adopt(()).taken])
 
     w1.leave()
 

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 import pytest
 from redis import Redis
 
-from rpc import Client, RedisSettings, Unavailable
+from rpc import Client, RedisSettings, Unavailable, leases
 from rpc.consumer import Consumer
 from rpc.deliveries import Delivery, Hold
 from rpc.keys import LANES, RELEASED
 from rpc.messages import Failure
 from rpc.scripts import SCRIPTS
-from tests.answering import echo, held, read_one
+from tests.answering import age, echo, held, read_one
 from tests.callers import Callers
 from tests.conftest import MakeConsumer
 from tests.proxy import Proxy
@@ -77,7 +77,7 @@ def test_a_read_that_was_carried_out_is_found_again(
     with pytest.raises(Unavailable):
         consumer.read(LANES, 10, block_ms=0)
 
-    found = consumer.adopt(())
+    found = consumer.adopt(()).taken
 
     assert [(item.job_id, item.deliveries) for item in found] == [(f"j{number}", 1) for number in range(5)]
     assert {times for _, _, times in held(raw, consumer)} == {1}
@@ -119,4 +119,26 @@ def test_a_claim_that_was_carried_out_is_found_again(
     with pytest.raises(Unavailable):
         consumer.claim("interactive", 10, suspect=True)
 
-    assert [item.job_id for item in consumer.adopt(())] == ["j1"]
+    assert [item.job_id for item in consumer.adopt(()).taken] == ["j1"]
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["goes on", "dies"])
+def test_a_claim_for_the_verdict_is_no_job_when_it_is_found_again(
+    consumer: Consumer, delivery: Delivery, proxy: Proxy, raw: "Redis", make_consumer: MakeConsumer, *, dies: bool
+) -> None:
+    """A job handed out too often, and handed over in a reply that was lost, is not run again, whoever finds it."""
+    other = make_consumer("w2")
+    age(raw, other, delivery, idle_ms=consumer.limits.lease_ms + 1, deliveries=3)
+    proxy.lose_reply_to(run("claim"))
+    with pytest.raises(Unavailable):
+        consumer.claim("interactive", 10, suspect=True)
+
+    if dies:
+        prefix, model = consumer.keys.prefix, consumer.keys.model
+        other.run(leases.bereave(prefix, model, consumer.name, died_of="SIGKILL", working_on=()))
+        found = other.claim("interactive", 10, suspect=True)
+    else:
+        found = consumer.adopt(())
+
+    assert found.taken == []
+    assert [(item.job_id, item.deliveries) for item in found.dead] == [("j1", 3)]
