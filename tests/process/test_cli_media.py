@@ -16,8 +16,11 @@ from PIL import ExifTags, Image
 
 from producers.demo import samples
 from rpc import Cancelled, Client, RedisSettings
+from rpc.consumer import Consumer
+from rpc.deliveries import Delivery
 from rpc.inspection import peek
-from tests.answering import given, job_of, read_one, reply_with
+from rpc.keys import LANES
+from tests.answering import given, job_of, reply_with
 from tests.commands import RUN_S, penstock
 from tests.conftest import ON_VALKEY, MakeConsumer, StartWorker
 from tests.families import Families, whisper
@@ -370,6 +373,12 @@ def test_ended_early(
     assert_cancelled(client, model, ids)
 
 
+def job_for(consumer: Consumer, recording: Path) -> Delivery:
+    """Read all jobs; return that of a recording: transcripts are shown in order, and queued in any."""
+    deliveries = consumer.read(LANES, 100, block_ms=0)
+    return next(each for each in deliveries if given(consumer, each) == [recording.read_bytes()])
+
+
 def test_a_reader_that_leaves_ends_it(
     redis_settings: RedisSettings, client: Client, make_consumer: MakeConsumer, recordings: list[Path]
 ) -> None:
@@ -380,7 +389,7 @@ def test_a_reader_that_leaves_ends_it(
         assert process.stderr is not None
         process.stdout.close()
         consumer = make_consumer(model="whisper")
-        first = read_one(consumer)
+        first = job_for(consumer, recordings[0])
         consumer.settle([reply_with(first, whisper(job_of(first), given(consumer, first)))])
         assert (process.stderr.read(), process.wait(RUN_S)) == ("", 1)
     assert_cancelled(client, "whisper", [job_id for job_id in ids if job_id != job_of(first).id])
