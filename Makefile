@@ -5,6 +5,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 PYTEST_FLAGS ?=
+TEST_PROCESSES ?= 2
+# pytest ends with 5 where flags leave nothing to run
+OR_NONE := $(if $(PYTEST_FLAGS),|| [ $$? -eq 5 ])
 SEED ?= 1
 SECONDS_EACH ?= 60
 MINUTES ?= 10
@@ -25,7 +28,9 @@ demo: $(INSTALLED)
 	$(BIN)/penstock demo
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -m "not bound" --numprocesses $(TEST_PROCESSES) --dist worksteal --cov --cov-report= \
+		$(PYTEST_FLAGS) $(OR_NONE)
+	$(BIN)/python -m pytest -m bound --cov --cov-append --cov-report=term:skip-covered $(PYTEST_FLAGS) $(OR_NONE)
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

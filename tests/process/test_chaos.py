@@ -65,6 +65,7 @@ def test_a_minute_of_chaos_breaks_no_promise(tmp_path: Path) -> None:
     assert (again[0], again[2]) == (0, text)
 
 
+@pytest.mark.bound
 def test_a_short_soak_finds_nothing_that_grows(tmp_path: Path) -> None:
     """The soak samples client, worker and server, checks every answer, and says that all stayed as it was."""
     status, told, text = carried_out("tests.chaos.soak", tmp_path / "soak.json", "--minutes", "0.2", within_s=90.0)

@@ -148,7 +148,11 @@ def test_a_number_of_numpy_is_a_number() -> None:
     assert unpack(pack({"a": np.float32(1.5), "b": np.int64(3)})) == {"a": 1.5, "b": 3}
 
 
-@pytest.mark.parametrize("value", [object(), {1, 2}, 2**64, {"a": [object()]}, "\ud800", 1j], ids=repr)
+@pytest.mark.parametrize(
+    "value",
+    [object(), {1, 2}, 2**64, {"a": [object()]}, "\ud800", 1j],
+    ids=["object", "set", "65 bits", "object inside", "half a character", "complex"],
+)
 def test_what_has_no_form_on_the_wire_is_refused(value: Any) -> None:
     """Whoever sends what cannot be sent is told so, in this project's words."""
     with pytest.raises(InvalidInput, match="cannot be sent"):
