@@ -44,9 +44,13 @@ BROKEN = ("CUDA error", "CUDA failed", "CUDA driver error", "cuDNN error", "CUBL
 
 
 def blame(error: Exception) -> RpcError:
-    """Return the error of a unit on which the model failed when it stood alone."""
+    """Return the error of an input or unit on which the model failed when it stood alone, without its traceback.
+
+    The frames of that would keep what was half decoded or computed in memory until the job is answered.
+    """
     if isinstance(error, RpcError):
-        return error
+        error.__cause__ = error.__context__ = None
+        return error.with_traceback(None)
     text = f"{type(error).__name__}: {error}"
     if any(sign in text for sign in NO_MEMORY):
         return OutOfMemory(text)

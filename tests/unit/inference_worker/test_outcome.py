@@ -1,6 +1,8 @@
 """What jobs are told."""
 
-from collections.abc import Mapping, Sequence
+import gc
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -160,3 +162,39 @@ def test_of_an_unkept_success_only_that_it_was_one_is_stored() -> None:
     job = asked(keep_ms=0)
 
     assert [stored(job, OK), stored(job, FAILED), stored(asked(), OK)] == [Success(None, META), FAILED, OK]
+
+
+class Large:
+    """What a decoder has in hand when it gives up."""
+
+
+@pytest.fixture
+def _no_collector() -> Iterator[None]:
+    """Leave it to counts of references alone what is freed."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def refused(alive: "list[weakref.ref[Large]]") -> None:
+    """Refuse what was half decoded, because of another error."""
+    half_decoded = Large()
+    alive.append(weakref.ref(half_decoded))
+    reason = "damaged"
+    try:
+        int(reason)
+    except ValueError as error:
+        raise InvalidInput(reason) from error
+
+
+@pytest.mark.usefixtures("_no_collector")
+def test_an_error_keeps_nothing_of_where_it_was_raised() -> None:
+    """An input that is refused leaves its error until the job is answered, and none of what was decoded of it."""
+    alive: list[weakref.ref[Large]] = []
+    try:
+        refused(alive)
+    except InvalidInput as error:
+        kept = blame(error)
+
+    assert str(kept) == "damaged"
+    assert alive[0]() is None
