@@ -106,7 +106,7 @@ def _serve(engine: Engine) -> int:
         log.error("%s", error)  # noqa: TRY400 (the reason is in the message, the traceback is the library's)
         status = exits.NOT_LOADED
     if engine.stuck():
-        # a thread inside a library may never return, and must not keep the process
+        # nor may one inside a library ever return, and it must not keep the process
         sys.stderr.flush()
         os._exit(status)
     return status

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import Any
 
+import psutil
 import pytest
 from redis import Redis
 
@@ -63,10 +64,13 @@ def test_a_worker_killed_in_mid_batch_costs_at_most_two_leases(
     ids = [client.submit("wide-gate", "pass", [gates.path(name)], job_id=name) for name in names]
     eventually(lambda: len(gates.journal()) > 0 and holders(raw, keys) == {victim.name: len(names)})
     survivor = start_worker(WIDE, env=LEASE)
-    gates.open(*names)
+    engine = psutil.Process(victim.engine_pid)
 
     victim.kill()
     killed = time.monotonic()
+    # it ends with its supervisor; alive, it would go on as soon as the gates are open
+    engine.wait(LONG_S)
+    gates.open(*names)
     answers = results(client, "wide-gate", ids)
     took_s = time.monotonic() - killed
 
@@ -85,7 +89,9 @@ def test_jobs_nobody_had_begun_are_not_suspected(
     client.submit("gate", "pass", [gates.path("a")], job_id="a")
     eventually(gates.entered("a"))
     client.submit("gate", "pass", [gates.path("b")], job_id="b")
+    engine = psutil.Process(victim.engine_pid)
     victim.kill()
+    engine.wait(LONG_S)
     gates.open("a", "b")
 
     start_worker(GATE, env=LEASE)
