@@ -199,5 +199,5 @@ class Engine:
                 thread.join(timeout_s)
 
     def stuck(self) -> bool:
-        """Return whether a thread lives although the engine has ended; the one that hears the supervisor always does."""
+        """Return whether a thread lives although the engine ended; the one that hears the supervisor always does."""
         return any(thread.is_alive() for thread in self._threads)
