@@ -45,6 +45,7 @@ format: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python bench/echo.py
 	$(BIN)/python bench/embedding.py
+	$(BIN)/python bench/gateway.py
 
 chaos: $(INSTALLED)
 	$(BIN)/python -m tests.chaos --seed $(SEED) --seconds $(SECONDS_EACH)

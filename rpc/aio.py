@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from rpc.aio_listener import Listener, Slot
 from rpc.connection import AwaitingConnection
 from rpc.deadlines import Deadline
 from rpc.errors import Timeout, Unavailable
+from rpc.forks import forks
 from rpc.inputs import has_pillow
 from rpc.inspection import model_state
 from rpc.keys import reply_channel
@@ -44,7 +44,7 @@ class AsyncClient:
         self._channel = reply_channel(self._prefix, uuid.uuid4().hex)
         self._connection = AwaitingConnection(self._settings)
         self._listener: Listener | None = None
-        self._pid = os.getpid()
+        self._forks = forks()
         self._sights = Sights()
         self._abandoning: set[asyncio.Task[None]] = set()
 
@@ -77,15 +77,15 @@ class AsyncClient:
         self._after_fork()
         return await self._connection.run(call, until=until)
 
-    def _asked(self, model: str, op: str, options: Mapping[str, Any] | None) -> Asked:
-        """Return what is asked, to be answered on this process's channel."""
+    def asked(self, model: str, op: str, options: Mapping[str, Any] | None = None) -> Asked:
+        """Return what a plan of `rpc.plans` begins with: what is asked, to be answered on this client's channel."""
         self._after_fork()
         settings = self._settings
         return Asked(model, op, options or {}, self._channel, settings.inline_bytes, settings.max_input_bytes)
 
     def _after_fork(self) -> None:
-        if self._pid != os.getpid():
-            self._pid, self._listener = os.getpid(), None
+        if self._forks != forks():
+            self._forks, self._listener = forks(), None
             self._connection = AwaitingConnection(self._settings)
             self._channel = reply_channel(self._prefix, uuid.uuid4().hex)
 
@@ -139,7 +139,7 @@ class AsyncClient:
         **call: Unpack[CallOptions],
     ) -> Mapping[str, Any]:
         """Queue a job, wait, and return its result; raise its error."""
-        return await self._carry_out(plans.any_op(self._asked(model, op, options), inputs, call))
+        return await self.carry_out(plans.any_op(self.asked(model, op, options), inputs, call))
 
     @overload
     async def embed_text(self, text: str, *, outputs: None = None, **rest: Unpack[EmbedOptions]) -> Vector: ...
@@ -160,8 +160,8 @@ class AsyncClient:
 
         With `outputs` ("dense", "sparse", "colbert"; bge-m3 has them), the embeddings of one text.
         """
-        asked = self._asked(model, "embed_text", plans.text_options(outputs, normalize=normalize))
-        return await self._carry_out(plans.embed_text(asked, text, call))
+        asked = self.asked(model, "embed_text", plans.text_options(outputs, normalize=normalize))
+        return await self.carry_out(plans.embed_text(asked, text, call))
 
     @overload
     async def embed_texts(
@@ -187,8 +187,8 @@ class AsyncClient:
 
         If some texts failed, raises `PartialFailure`, or with `on_error="nan"` leaves NaN rows.
         """
-        asked = self._asked(model, "embed_text", plans.text_options(outputs, normalize=normalize))
-        return await self._carry_out(plans.embed_texts(asked, texts, call, on_error=on_error))
+        asked = self.asked(model, "embed_text", plans.text_options(outputs, normalize=normalize))
+        return await self.carry_out(plans.embed_texts(asked, texts, call, on_error=on_error))
 
     async def embed_image(
         self,
@@ -205,9 +205,9 @@ class AsyncClient:
         model sees is shrunk here if that loses nothing, unless `shrink` is off. A file that cannot be read is an
         `OSError`.
         """
-        asked = self._asked(model, "embed_image", {"normalize": normalize})
+        asked = self.asked(model, "embed_image", {"normalize": normalize})
         sees = await self._sees(model, asked=shrink)
-        return await self._carry_out(await asyncio.to_thread(plans.embed_image, asked, image, call, sees=sees))
+        return await self.carry_out(await asyncio.to_thread(plans.embed_image, asked, image, call, sees=sees))
 
     async def embed_images(
         self,
@@ -220,10 +220,10 @@ class AsyncClient:
         **call: Unpack[CallOptions],
     ) -> Vector:
         """Return the vectors of pictures, float32 (n, d), in their order; see `embed_image` and `embed_texts`."""
-        asked = self._asked(model, "embed_image", {"normalize": normalize})
+        asked = self.asked(model, "embed_image", {"normalize": normalize})
         sees = await self._sees(model, asked=shrink)
         planned = partial(plans.embed_images, asked, images, call, sees=sees, on_error=on_error)
-        return await self._carry_out(await asyncio.to_thread(planned))
+        return await self.carry_out(await asyncio.to_thread(planned))
 
     async def detect_faces(
         self,
@@ -235,9 +235,9 @@ class AsyncClient:
         **call: Unpack[CallOptions],
     ) -> list[Face]:
         """Return the faces in a picture, the surest first, in pixels of the upright picture as it was given."""
-        asked = self._asked(model, "detect_faces", {"score_threshold": score_threshold})
+        asked = self.asked(model, "detect_faces", {"score_threshold": score_threshold})
         sees = await self._sees(model, asked=shrink)
-        return await self._carry_out(await asyncio.to_thread(plans.detect_faces, asked, image, call, sees=sees))
+        return await self.carry_out(await asyncio.to_thread(plans.detect_faces, asked, image, call, sees=sees))
 
     async def transcribe(
         self,
@@ -254,8 +254,8 @@ class AsyncClient:
         """
         spoken = {"language": language, "word_timestamps": word_timestamps}
         chosen, call = plans.split(spoken, options)
-        asked = self._asked(model, "transcribe", chosen)
-        return await self._carry_out(await asyncio.to_thread(plans.transcribe, asked, audio, call))
+        asked = self.asked(model, "transcribe", chosen)
+        return await self.carry_out(await asyncio.to_thread(plans.transcribe, asked, audio, call))
 
     async def _sees(self, model: str, *, asked: bool) -> str:
         """Return how much of a picture a model sees, as its live workers last told; "" if it is not to be shrunk."""
@@ -271,7 +271,8 @@ class AsyncClient:
             return ""
         return self._sights.learn(state, now=time.monotonic())
 
-    async def _carry_out(self, plan: Plan[T]) -> T:
+    async def carry_out(self, plan: Plan[T]) -> T:
+        """Queue the jobs of a plan, wait for their replies, and return what it makes of them."""
         deadline = requests.deadline(plan.call)
         try:
             return plan.answer(await self._replies(plan.jobs, deadline))

@@ -1,7 +1,6 @@
 """The blocking client: callers wait on an event, one background thread listens for all of them."""
 
 import contextlib
-import os
 import threading
 import time
 import uuid
@@ -15,6 +14,7 @@ from rpc import calls, plans, requests
 from rpc.connection import BlockingConnection
 from rpc.deadlines import Deadline
 from rpc.errors import Timeout, Unavailable
+from rpc.forks import forks
 from rpc.inputs import has_pillow
 from rpc.inspection import model_state
 from rpc.keys import reply_channel
@@ -47,7 +47,7 @@ class Client:
         self._starting = threading.Lock()
         self._listener: Listener | None = None
         self._connection = BlockingConnection(self._settings)
-        self._pid = os.getpid()
+        self._forks = forks()
         self._sights = Sights()
 
     def __enter__(self) -> Self:
@@ -85,9 +85,9 @@ class Client:
         return Asked(model, op, options or {}, self._channel, settings.inline_bytes, settings.max_input_bytes)
 
     def _after_fork(self) -> None:
-        if self._pid != os.getpid():
+        if self._forks != forks():
             # the parent goes on using the sockets, and its thread does not exist here
-            self._pid, self._listener, self._starting = os.getpid(), None, threading.Lock()
+            self._forks, self._listener, self._starting = forks(), None, threading.Lock()
             self._connection = BlockingConnection(self._settings)
             self._channel = reply_channel(self._prefix, uuid.uuid4().hex)
 

@@ -241,7 +241,7 @@ def _read_payload(fields: Mapping[bytes, bytes]) -> tuple[list[Any], dict[str, A
     if b"payload" in fields:
         payload = unpack(fields[b"payload"])
     elif b"json" in fields:
-        payload = _read_json(fields[b"json"])
+        payload = from_json(fields[b"json"])
     else:
         raise InvalidInput("the entry has neither payload nor json")
     if not isinstance(payload, dict) or not payload.keys() <= {"inputs", "options"}:
@@ -255,7 +255,8 @@ def _read_payload(fields: Mapping[bytes, bytes]) -> tuple[list[Any], dict[str, A
     return list(map(_read_blobs, inputs)), options
 
 
-def _read_json(text: bytes) -> Any:
+def from_json(text: bytes) -> Any:
+    """Return the value of JSON text, `{"base64": ...}` as bytes; raise `InvalidInput` on anything else."""
     try:
         value = json.loads(text, object_hook=_read_json_map)
         if _HALF.search(text):
@@ -304,7 +305,7 @@ def encode_reply(reply: Reply, encoding: Encoding = "msgpack") -> bytes:
 
 def decode_reply(data: bytes) -> Reply:
     """Return the reply under a result key, in either encoding; raise `InvalidInput` if it is none."""
-    body = _read_json(data) if data[:1] == b"{" else unpack(data)
+    body = from_json(data) if data[:1] == b"{" else unpack(data)
     try:
         if body["ok"]:
             meta = body.get("meta", {})

@@ -21,12 +21,16 @@ MOST_DIGITS = 15
 
 @dataclass(frozen=True, slots=True)
 class LaneState:
-    """One lane as an operator sees it: counts of jobs, and the age in ms of the oldest one not yet done."""
+    """One lane as an operator sees it: counts of jobs, and the age in ms of the oldest one not yet done.
+
+    `done` counts all that were ever queued and are gone: answered, or given up on.
+    """
 
     lane: Lane
     waiting: int
     running: int
     oldest_ms: int
+    done: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,29 +55,32 @@ def model_state(prefix: str, model: str) -> Call[ModelState]:
     commands = Tolerant([("TIME",), ("XLEN", keys.dead), ("ZRANGE", keys.workers, 0, -1, "WITHSCORES")])
     for lane in LANES:
         stream = keys.stream(lane)
-        commands += [("XLEN", stream), ("XINFO", "GROUPS", stream), ("XRANGE", stream, "-", "+", "COUNT", 1)]
+        commands += [("XINFO", "STREAM", stream), ("XINFO", "GROUPS", stream)]
     replies = yield commands
-    for command, reply in zip(commands, replies, strict=True):
-        # a lane that is not there yet has no groups
-        if isinstance(reply, Exception) and command[0] != "XINFO":
+    for reply in replies:
+        # a lane may not be there yet
+        if isinstance(reply, Exception) and "no such key" not in str(reply):
             raise reply
     (seconds, micros), dead, scores, *streams = replies
     now_ms = int(seconds) * 1000 + int(micros) // 1000
     names = [name.decode() for name, until in zip(scores[::2], scores[1::2], strict=True) if float(until) > now_ms]
     hashes = (yield [("HGETALL", keys.worker(name)) for name in names]) if names else []
-    lanes = tuple(_lane_state(lane, streams[3 * i : 3 * i + 3], now_ms) for i, lane in enumerate(LANES))
+    lanes = tuple(_lane_state(lane, streams[2 * i : 2 * i + 2], now_ms) for i, lane in enumerate(LANES))
     workers = {name: _text_map(fields) for name, fields in zip(names, hashes, strict=True)}
     return ModelState(model, lanes, dead, workers)
 
 
 def _lane_state(lane: Lane, replies: Sequence[Any], now_ms: int) -> LaneState:
-    length, groups, first = replies
+    stream, groups = replies
+    told = {} if isinstance(stream, Exception) else dict(zip(stream[::2], stream[1::2], strict=True))
+    length, first = told.get(b"length", 0), told.get(b"first-entry")
     pending = 0
     if not isinstance(groups, Exception):
         states = [_text_map(group) for group in groups]
         pending = sum(int(state["pending"]) for state in states if state["name"] == GROUP)
-    oldest = now_ms - int(first[0][0].split(b"-")[0]) if first else 0
-    return LaneState(lane, waiting=max(0, length - pending), running=pending, oldest_ms=max(0, oldest))
+    oldest = now_ms - int(first[0].split(b"-")[0]) if first else 0
+    done = max(0, told.get(b"entries-added", 0) - length)
+    return LaneState(lane, waiting=max(0, length - pending), running=pending, oldest_ms=max(0, oldest), done=done)
 
 
 def _text_map(flat: Sequence[Any]) -> dict[str, str]:

@@ -122,3 +122,8 @@ def models(prefix: str) -> str:
 def reply_channel(prefix: str, client: str) -> str:
     """Channel: each message the id of a finished job of one client, and its reply after a newline if small."""
     return f"{prefix}:reply:{client}"
+
+
+def idempotency(prefix: str, name: str) -> str:
+    """String, PX: the fingerprint of the request that a caller's own key stands for."""
+    return f"{prefix}:idempotency:{name}"

@@ -56,7 +56,8 @@ def _transcribed(transcript: Transcript, started: float) -> dict[str, Any]:
     return {**{name: told[name] for name in ("text", "segments", "language")}, "latency_ms": latency_ms}
 
 
-def _plain(faces: Iterable[Face]) -> list[dict[str, Any]]:
+def plain_faces(faces: Iterable[Face]) -> list[dict[str, Any]]:
+    """Return faces as the maps the old service told."""
     return [
         {"bbox": list(face.bbox), "confidence": face.confidence, "landmarks": [list(point) for point in face.landmarks]}
         for face in faces
@@ -107,7 +108,7 @@ class ModelServiceClient:
 
     def detect_faces(self, image_path: str) -> list[dict[str, Any]]:
         """Return the faces in a picture, each with bbox [x, y, w, h], confidence and five landmarks [x, y]."""
-        return _plain(self._client.detect_faces(image_path, timeout_s=self.timeout))
+        return plain_faces(self._client.detect_faces(image_path, timeout_s=self.timeout))
 
 
 class AsyncModelServiceClient:
@@ -154,7 +155,7 @@ class AsyncModelServiceClient:
 
     async def detect_faces(self, image_path: str) -> list[dict[str, Any]]:
         """Return the faces in a picture, each with bbox [x, y, w, h], confidence and five landmarks [x, y]."""
-        return _plain(await self._client.detect_faces(image_path, timeout_s=self.timeout))
+        return plain_faces(await self._client.detect_faces(image_path, timeout_s=self.timeout))
 
 
 _CLIENTS: dict[RedisSettings, ModelServiceClient] = {}

@@ -6,6 +6,7 @@ One hash per job, whose field names alone tell how far the job is: `units:<input
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Literal
 
 from rpc.calls import Call, Command, Tolerant, script
@@ -79,6 +80,13 @@ def kept(keys: Keys, job_id: str, given: int) -> Call[Mapping[int, Any]]:
             except InvalidInput:
                 continue
     return found
+
+
+def kept_from(keys: Keys, job_id: str, given: int, *, start: int, count: int) -> Call[list[Any]]:
+    """Return what is kept of the units of one input from one on, up to the first that is not there."""
+    names = [f"{UNIT}:{given}:{place}" for place in range(start, start + count)]
+    (contents,) = yield [("HMGET", keys.parts(job_id), *names)]
+    return [unpack(content) for content in takewhile(lambda content: content is not None, contents)]
 
 
 def progress(prefix: str, model: str, job_id: str) -> Call[Progress]:

@@ -1,6 +1,5 @@
 """What the named calls ask for and how their answers are put together. No I/O: both clients share it."""
 
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,9 @@ from rpc.results import Vector, one_of, stacked
 OnError = Literal["raise", "nan"]
 
 DEFAULT_TIMEOUT_S = 60.0
+
+MOST_S = 1_000_000_000
+"""The longest time a job may be given, some thirty years: in ms a number that every server takes."""
 
 RECONNECT_S = 0.2
 """Pause of a listener between two attempts to reach Redis."""
@@ -78,10 +80,10 @@ def job(asked: Asked, inputs: Sequence[Any], call: CallOptions) -> Job:
     """Return the job of one call; raise `InvalidInput` or `UnknownModel` on what could not travel."""
     check_names(call, CallOptions)
     timeout_s, keep_s = call.get("timeout_s", DEFAULT_TIMEOUT_S), call.get("keep_s", HOUR_MS / 1000)
-    if not 0 < timeout_s < math.inf:
-        raise InvalidInput(f"timeout_s {timeout_s} is no number of seconds above 0")
-    if not 0 <= keep_s < math.inf:
-        raise InvalidInput(f"keep_s {keep_s} is no number of seconds")
+    if not 0 < timeout_s <= MOST_S:
+        raise InvalidInput(f"timeout_s {timeout_s} is no number of seconds above 0, up to {MOST_S}")
+    if not 0 <= keep_s <= MOST_S:
+        raise InvalidInput(f"keep_s {keep_s} is no number of seconds up to {MOST_S}")
     if asked.reply and not keep_s:
         raise InvalidInput("keep_s 0 keeps no result, so there is none to wait for: use submit")
     if not inputs or isinstance(inputs, str | bytes):

@@ -54,7 +54,7 @@ def _scaled(digest: bytes, *, normalize: bool) -> NDArray[np.float32]:
 
 def siglip(job: Job, inputs: list[Any]) -> Mapping[str, Any] | Reply:
     """Answer as SigLIP does; a text "bad" is refused."""
-    normalize = bool(job.options["normalize"])
+    normalize = bool(job.options.get("normalize", True))
     outcomes: list[Outcome] = []
     for item in inputs:
         try:
@@ -78,6 +78,7 @@ def bge_m3(job: Job, inputs: list[Any]) -> Mapping[str, Any] | Reply:
     outcomes: list[Outcome] = [bad if text == "bad" else [text] for text in inputs]
     asked = job.options.get("outputs", ["dense"])
     told: dict[str, Any] = {"truncated": [len(text) > DIMENSION for text in inputs], "failed": failed_inputs(outcomes)}
+    told["tokens"] = [len(text) for text in inputs]
     if "dense" in asked:
         rows = [text_vector(text) if text != "bad" else np.full(DIMENSION, np.nan, np.float32) for text in inputs]
         told["vectors"] = np.stack(rows)
@@ -137,7 +138,21 @@ def _refused(outcomes: Sequence[Outcome]) -> Failure | None:
     return Failure.of(first) if isinstance(first, RpcError) and not rest else None
 
 
-PLAYED = {"siglip": siglip, "bge-m3": bge_m3, "whisper": whisper, "yunet": yunet}
+def echo(job: Job, inputs: list[Any]) -> Mapping[str, Any]:
+    """Answer with the inputs."""
+    del job
+    return {"outputs": inputs}
+
+
+PLAYED = {"siglip": siglip, "bge-m3": bge_m3, "whisper": whisper, "yunet": yunet, "echo": echo}
+
+OPS = {
+    "siglip": "embed_text,embed_image",
+    "bge-m3": "embed_text",
+    "whisper": "transcribe",
+    "yunet": "detect_faces",
+    "echo": "echo",
+}
 
 
 class Families:
@@ -155,7 +170,9 @@ class Families:
         for name, consumer in self._consumers.items():
             if live:
                 seen = {"sees": sees[name]} if name in sees else {}
-                consumer.announce({"device": "cpu", "bytes": str(1024**3), "started": str(STARTED), **seen})
+                consumer.announce(
+                    {"device": "cpu", "bytes": str(1024**3), "started": str(STARTED), "ops": OPS[name], **seen}
+                )
                 show_life(consumer)
 
     def __enter__(self) -> Self:

@@ -64,6 +64,7 @@ class Embedding(NamedTuple):
     sparse: SparseWeights | None
     colbert: NDArray[np.float16] | None
     truncated: bool
+    tokens: int
 
 
 class BgeM3(TorchModel):
@@ -168,7 +169,7 @@ class BgeM3(TorchModel):
         sparse = self._sparse_of(texts, hidden)
         colbert = self._colbert_of(texts, hidden)
         return [
-            Embedding(dense.get(row), sparse.get(row), colbert.get(row), text.truncated)
+            Embedding(dense.get(row), sparse.get(row), colbert.get(row), text.truncated, len(text.ids))
             for row, text in enumerate(texts)
         ]
 
@@ -210,7 +211,7 @@ class BgeM3(TorchModel):
         return found
 
     def finish(self, op: str, outcomes: Sequence[Outcome]) -> Mapping[str, Any]:
-        """Return "truncated", "failed", and what was asked of "vectors" (n, d), "sparse" and "colbert".
+        """Return "truncated", "tokens", "failed", and what was asked of "vectors" (n, d), "sparse" and "colbert".
 
         A row of sparse is a map of `SparseWeights`; rows of failed inputs are None, in vectors NaN. If all inputs
         failed there are vectors alone.
@@ -220,6 +221,7 @@ class BgeM3(TorchModel):
         done = [row for row in rows if row is not None]
         result: dict[str, Any] = {
             "truncated": [row is not None and row.truncated for row in rows],
+            "tokens": [0 if row is None else row.tokens for row in rows],
             "failed": failed_inputs(outcomes),
         }
         if not done or done[0].dense is not None:

@@ -99,12 +99,12 @@ class SentenceEncoder(TorchModel):
         unit_means = torch.nn.functional.normalize(means, dim=1)
         raw, scaled = checked_finite(means.cpu().numpy()), unit_means.cpu().numpy()
         return [
-            Embedded((scaled if normalize else raw)[row], truncated)
-            for row, (_, normalize, truncated) in enumerate(unit.data for unit in units)
+            Embedded((scaled if normalize else raw)[row], truncated, len(tokens))
+            for row, (tokens, normalize, truncated) in enumerate(unit.data for unit in units)
         ]
 
     def finish(self, op: str, outcomes: Sequence[Outcome]) -> Mapping[str, Any]:
-        """Return `{"vectors": (n, d), "truncated", "failed"}`."""
+        """Return `{"vectors": (n, d), "truncated", "tokens", "failed"}`."""
         del op
         return embedding_result(outcomes, self.dimension)
 

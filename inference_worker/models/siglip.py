@@ -46,12 +46,15 @@ SPARE_PIECES = 100
 class _Text(NamedTuple):
     ids: list[int]
     truncated: bool
+    tokens: int
     normalize: bool
 
 
 class _Picture(NamedTuple):
     pixels: NDArray[np.uint8]
     normalize: bool
+    truncated: bool = False
+    tokens: int = 0
 
 
 class Siglip(TorchModel):
@@ -132,8 +135,8 @@ class Siglip(TorchModel):
         pixels = images.decode(given, most_pixels=self.runtime.max_image_pixels)
         return [Unit(_Picture(self._rules.fit(pixels), normalize), cost=self.patches, group="image")]
 
-    def _ids(self, text: str) -> tuple[list[int], bool]:
-        """Return `max_tokens` token ids, and whether the text had more."""
+    def _ids(self, text: str) -> tuple[list[int], bool, int]:
+        """Return `max_tokens` token ids, whether the text had more, and how many are not padding."""
         # leading blanks would become tokens of their own
         ids = self._tokenizer.convert_tokens_to_ids(self._tokenizer.tokenize(text.strip()))
         end, room = self._tokenizer.eos_token_id, self.max_tokens - 1
@@ -141,7 +144,7 @@ class Siglip(TorchModel):
         if kept[-1:] != [end]:
             kept.append(end)
         padding = [self._tokenizer.pad_token_id] * (self.max_tokens - len(kept))
-        return kept + padding, len(ids) > room
+        return kept + padding, len(ids) > room, len(kept)
 
     @torch.inference_mode()
     def infer(self, units: Sequence[Unit]) -> Sequence[Embedded]:
@@ -151,7 +154,7 @@ class Siglip(TorchModel):
         raw = checked_finite(pooled.cpu().numpy())
         scaled = torch.nn.functional.normalize(pooled, dim=1).cpu().numpy()
         return [
-            Embedded((scaled if one.normalize else raw)[row].copy(), isinstance(one, _Text) and one.truncated)
+            Embedded((scaled if one.normalize else raw)[row].copy(), one.truncated, one.tokens)
             for row, one in enumerate(given)
         ]
 
@@ -167,7 +170,7 @@ class Siglip(TorchModel):
         return pooled.float()
 
     def finish(self, op: str, outcomes: Sequence[Outcome]) -> Mapping[str, Any]:
-        """Return `{"vectors": (n, d), "truncated", "failed"}`."""
+        """Return `{"vectors": (n, d), "truncated", "tokens", "failed"}`; a picture has no tokens."""
         del op
         return embedding_result(outcomes, self.dimension)
 

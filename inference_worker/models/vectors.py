@@ -11,10 +11,11 @@ from rpc.errors import RpcError
 
 
 class Embedded(NamedTuple):
-    """One input's vector, float32 (d,), and whether the input was cut to fit the model."""
+    """One input's vector, float32 (d,), whether the input was cut to fit the model, and how many tokens were read."""
 
     vector: NDArray[np.float32]
     truncated: bool
+    tokens: int = 0
 
 
 def checked_text(given: Any, *, max_chars: int) -> str:
@@ -55,11 +56,12 @@ def checked_finite(numbers: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def embedding_result(outcomes: Sequence[Outcome], dimension: int) -> Mapping[str, Any]:
-    """Return `{"vectors": (n, d), "truncated", "failed"}`; the row of a failed input is NaN."""
+    """Return `{"vectors": (n, d), "truncated", "tokens", "failed"}`; the row of a failed input is NaN."""
     rows: list[Embedded | None] = [None if isinstance(outcome, RpcError) else outcome[0] for outcome in outcomes]
     return {
         "vectors": stacked([row and row.vector for row in rows], dimension),
         "truncated": [row is not None and row.truncated for row in rows],
+        "tokens": [0 if row is None else row.tokens for row in rows],
         "failed": failed_inputs(outcomes),
     }
 

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -24,6 +25,9 @@ from rpc.settings import RedisSettings
 T = TypeVar("T")
 
 TALKS_TOGETHER = 256
+
+BULKY = frozenset({"SET", "SETRANGE"})
+"""What writes blobs, megabytes at a time. Each is packed and sent for itself: others have the loop in between."""
 
 
 @dataclass(slots=True, eq=False)
@@ -139,9 +143,14 @@ class AwaitingConnection:
 
     async def _exchange(self, commands: Round) -> list[Any]:
         try:
+            for place, portion in enumerate(_portions(commands)):
+                if place:
+                    # a server that takes it all at once would leave others no turn
+                    await asyncio.sleep(0)
+                async with asyncio.timeout(self._timeout_s):
+                    await self._raw.connect()
+                    await self._raw.send_packed_command(self._pack(portion), check_health=False)
             async with asyncio.timeout(self._timeout_s):
-                await self._raw.connect()
-                await self._raw.send_packed_command(self._pack(commands), check_health=False)
                 return [await self._reply() for _ in commands]
         except BaseException:
             # a reply left unread would be taken for the answer to the next command
@@ -165,6 +174,15 @@ class AwaitingConnection:
             talk.fail(Unavailable("the client was closed"))
         self._waiting.clear()
         await self._raw.disconnect()
+
+
+def _portions(commands: Round) -> Iterator[Round]:
+    """Yield the commands in runs that are sent in one write, each with the socket's time limit for itself."""
+    start = 0
+    for end, command in enumerate(commands, start=1):
+        if command[0] in BULKY or end == len(commands):
+            yield commands[start:end]
+            start = end
 
 
 class AwaitingSubscription:

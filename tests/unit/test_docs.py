@@ -16,6 +16,8 @@ from inference_worker.metrics import WorkerMetrics
 from inference_worker.registry import MODELS
 from inference_worker.settings import WorkerSettings
 from inference_worker.supervisor.metrics import LaneCollector, SupervisorCollector
+from producers.gateway import settings as gateway_settings
+from producers.gateway.settings import GatewaySettings
 from rpc import codec, errors, keys, scripts
 from rpc import settings as redis_settings
 from rpc.errors import RpcError
@@ -33,6 +35,7 @@ EXAMPLE = "# docs/protocol.md: a producer from scratch"
 SETTINGS: tuple[tuple[type[BaseModel], Mapping[str, tuple[str, ...]]], ...] = (
     (RedisSettings, redis_settings.ENVIRONMENT),
     (WorkerSettings, worker_settings.ENVIRONMENT),
+    (GatewaySettings, gateway_settings.ENVIRONMENT),
 )
 FIELDS = [(model, environment, field) for model, environment in SETTINGS for field in model.model_fields]
 
@@ -139,7 +142,8 @@ def key_kinds() -> list[str]:
         elif inspect.isfunction(member) and not name.startswith("_") and name != "stream":
             _, *parameters = inspect.signature(member).parameters
             kinds.append(getattr(of_model, name)(*(holders[parameter] for parameter in parameters)))
-    return [*kinds, keys.models("penstock"), keys.reply_channel("penstock", holders["client"])]
+    shared = [keys.models("penstock"), keys.idempotency("penstock", "<name>")]
+    return [*kinds, *shared, keys.reply_channel("penstock", holders["client"])]
 
 
 def test_every_kind_of_key_is_documented() -> None:

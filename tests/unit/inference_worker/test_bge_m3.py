@@ -208,14 +208,14 @@ def test_what_was_not_asked_is_left_out(model: BgeM3, outputs: list[str], keys: 
     """Vectors too."""
     (given,) = embed(model, ["a cat"], outputs=outputs)
 
-    assert set(model.finish("embed_text", [[given]])) - {"truncated", "failed"} == keys
+    assert set(model.finish("embed_text", [[given]])) - {"truncated", "tokens", "failed"} == keys
 
 
 def test_if_every_input_failed_the_rows_are_nan(model: BgeM3) -> None:
     """What was asked is not known then; the vectors' rows say which failed."""
     result = model.finish("embed_text", [InvalidInput("bad")])
 
-    assert set(result) == {"vectors", "truncated", "failed"}
+    assert set(result) == {"vectors", "truncated", "tokens", "failed"}
     assert np.isnan(result["vectors"]).all()
 
 

@@ -67,11 +67,11 @@ def test_the_row_of_a_failed_input_is_nan_and_told() -> None:
     """Every input has its row, in order, as float32; a failed one has its error beside."""
     vector = np.array([1, 2], np.float32)
 
-    result = embedding_result([[Embedded(vector, truncated=True)], InvalidInput("empty")], 2)
+    result = embedding_result([[Embedded(vector, truncated=True, tokens=3)], InvalidInput("empty")], 2)
 
     assert (result["vectors"].dtype, result["vectors"].shape) == (np.float32, (2, 2))
     assert (result["vectors"][0].tolist(), np.isnan(result["vectors"][1]).all()) == ([1, 2], True)
-    assert result["truncated"] == [True, False]
+    assert (result["truncated"], result["tokens"]) == ([True, False], [3, 0])
     assert result["failed"] == [{"index": 1, "code": "invalid_input", "message": "empty"}]
 
 

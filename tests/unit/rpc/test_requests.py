@@ -47,7 +47,7 @@ def test_a_timeout_shorter_than_a_millisecond_still_leaves_one() -> None:
     assert requests.job(ASKED, ["a"], {"timeout_s": 0.0001}).ttl_ms == 1
 
 
-@pytest.mark.parametrize("timeout_s", [0, -1.0])
+@pytest.mark.parametrize("timeout_s", [0, -1.0, 1e300, float("inf"), float("nan"), 10**400])
 def test_a_timeout_that_is_no_time_is_refused(timeout_s: float) -> None:
     """A call that could never be answered is refused before it is sent."""
     with pytest.raises(InvalidInput, match="timeout_s"):

@@ -1,0 +1,1 @@
+"""The HTTP gateway: one more caller, that speaks for others. No route knows Redis, none runs a model."""

@@ -1,0 +1,102 @@
+"""The application: routes, and what stands in front of them all."""
+
+import asyncio
+import contextlib
+import gc
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import HTTPException, RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.middleware import Middleware
+
+from producers.gateway import catalogue, embeddings, health, jobs, origin, problems, transcriptions
+from producers.gateway.access import Access
+from producers.gateway.bodies import Bodies
+from producers.gateway.desk import Desk
+from producers.gateway.envelope import Envelope
+from producers.gateway.express import Express, handlers_of
+from producers.gateway.problems import ABSENT, INVALID, Problem, Refused
+from producers.gateway.settings import GatewaySettings
+from rpc import RedisSettings
+from rpc.errors import RpcError
+
+ROUTES = (jobs, embeddings, origin, transcriptions, catalogue, health)
+
+HOT = ("/v1/jobs", "/v1/embeddings")
+
+ABOUT = "Preloaded models behind a durable queue: the routes of OpenAI, of the model service, and jobs."
+
+
+def create_app(settings: GatewaySettings, redis: RedisSettings) -> FastAPI:
+    """Return the gateway as an ASGI application; it speaks to Redis while its lifespan lasts."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        desk = app.state.desk = Desk(settings, redis)
+        looking = asyncio.create_task(desk.directory.run())
+        # what is there now stays: a full collection would look at all of it, and hold the loop for as long
+        gc.collect()
+        gc.freeze()
+        try:
+            yield
+        finally:
+            looking.cancel()
+            await asyncio.wait([looking])
+            await desk.close()
+
+    app = FastAPI(title="Penstock", description=ABOUT, lifespan=lifespan, middleware=_front(settings), redoc_url=None)
+    # routes are tried in this order: those asked most come first
+    for each in ROUTES:
+        # taken over one by one: FastAPI would look into each router at every request
+        app.router.routes.extend(each.router.routes)
+    app.add_exception_handler(RpcError, _on_rpc_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(StarletteHTTPException, _on_http)
+    return app
+
+
+def _front(settings: GatewaySettings) -> list[Middleware]:
+    """Return what a request passes through on its way to a route, in that order."""
+    cors = Middleware(CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"])
+    limits = {"most": settings.max_body_bytes, "most_together": settings.max_bodies_bytes}
+    return [
+        Middleware(Envelope),
+        *([cors] if settings.cors_origins else []),
+        *([Middleware(Access, keys=settings.api_keys)] if settings.api_keys else []),
+        Middleware(Bodies, timeout_s=settings.body_timeout_s, **limits),
+        Middleware(Express, handlers=handlers_of([each.router for each in ROUTES], HOT)),
+    ]
+
+
+async def _on_rpc_error(request: Request, error: Exception) -> Response:
+    del request
+    if not isinstance(error, RpcError):
+        raise error
+    return problems.response(problems.of_error(error))
+
+
+async def _on_invalid(request: Request, error: Exception) -> Response:
+    del request
+    if not isinstance(error, RequestValidationError):
+        raise error
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if part != "body")
+    return problems.response(Problem(422, "invalid_input", f"{where}: {first['msg']}", INVALID, where or None))
+
+
+CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+
+
+async def _on_http(request: Request, error: Exception) -> Response:
+    del request
+    if isinstance(error, Refused):
+        return problems.response(error.problem)
+    if not isinstance(error, HTTPException | StarletteHTTPException):
+        raise error
+    kind = ABSENT if error.status_code == 404 else INVALID  # noqa: PLR2004 (OpenAI's type of it)
+    problem = Problem(error.status_code, CODES.get(error.status_code, "http_error"), str(error.detail), kind)
+    told = problems.response(problem)
+    told.headers.update(error.headers or {})
+    return told

@@ -1,0 +1,45 @@
+"""`/v1/models`: what live workers serve."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from pydantic_core import to_json
+
+from producers.gateway.desk import desk_of
+from producers.gateway.problems import ABSENT, Problem, Refused
+from rpc.inspection import ModelState
+
+router = APIRouter(tags=["OpenAI"])
+
+
+@router.get("/v1/models")
+async def models(request: Request) -> Response:
+    """Return the models served now."""
+    served = [_told(state) for state in desk_of(request).directory.states() if state.workers]
+    return Response(to_json({"object": "list", "data": served}), media_type="application/json")
+
+
+@router.get("/v1/models/{model}")
+async def model(request: Request, model: str) -> Response:
+    """Return one of them."""
+    desk = desk_of(request)
+    state = await desk.directory.find(desk.settings.model_aliases.get(model, model))
+    if state is None or not state.workers:
+        raise Refused(Problem(404, "model_not_found", f"no worker serves {model!r} now", ABSENT, "model"))
+    return Response(to_json(_told(state)), media_type="application/json")
+
+
+def _told(state: ModelState) -> dict[str, Any]:
+    workers = list(state.workers.values())
+    first = workers[0]
+    told: dict[str, Any] = {
+        "id": state.model,
+        "object": "model",
+        "created": int(min(float(about.get("started", 0)) for about in workers)),
+        "owned_by": "penstock",
+        "ops": first.get("ops", "").split(","),
+        "workers": len(workers),
+    }
+    if first.get("dimension", "").isdigit():
+        told["dimension"] = int(first["dimension"])
+    return told

@@ -1,0 +1,161 @@
+"""`/v1/embeddings` as OpenAI's clients speak it; a text that is a data URI of a picture is a picture."""
+
+import asyncio
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, Field
+from pydantic_core import ValidationError, to_json
+
+from producers.gateway import uploads
+from producers.gateway.desk import Answered, Desk, desk_of
+from producers.gateway.problems import Problem, Refused
+from rpc import plans, requests
+from rpc.errors import InvalidInput
+from rpc.messages import Job, Reply
+from rpc.plans import Plan
+from rpc.requests import CallOptions
+from rpc.results import Vector
+
+router = APIRouter(tags=["OpenAI"])
+
+MOST_INPUTS = 2048
+"""OpenAI's limit."""
+
+PICTURE = "data:image/"
+
+TOKENS = (
+    "the input is a list of token ids, which only the model they were made for can read: send texts. LangChain sends"
+    " texts with OpenAIEmbeddings(check_embedding_ctx_length=False)"
+)
+
+BODY = uploads.json_body(
+    {
+        "model": {"type": "string"},
+        "input": {
+            "anyOf": [
+                {"type": "string", "minLength": 1},
+                {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1, "maxItems": MOST_INPUTS},
+            ]
+        },
+        "encoding_format": {"type": "string", "enum": ["float", "base64"]},
+        "dimensions": {"type": ["integer", "null"], "minimum": 1},
+        "user": {"type": ["string", "null"]},
+    },
+    ["model", "input"],
+)
+
+
+class Wanted(BaseModel):
+    """What is asked, but the inputs; fields OpenAI may add are passed over."""
+
+    model: str
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: Annotated[int, Field(ge=1)] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """Vectors, float32 (n, d), and how many tokens were read for them."""
+
+    vectors: Vector
+    tokens: int
+
+
+@router.post("/v1/embeddings", openapi_extra=BODY)
+async def embeddings(request: Request) -> Response:
+    """Return the vectors of texts, or of pictures given as data URIs, in their order."""
+    desk = desk_of(request)
+    content = await request.body()
+    body = uploads.json_object(content)
+    wanted = _wanted(body)
+    inputs = _inputs(body.get("input"))
+    answered = await _embed(desk, request, wanted, inputs, content)
+    vectors = _shortened(answered.value.vectors, wanted.dimensions)
+    # many vectors as text take a while, and others wait for the loop
+    data = await asyncio.to_thread(_data, vectors, wanted.encoding_format)
+    usage = {"prompt_tokens": answered.value.tokens, "total_tokens": answered.value.tokens}
+    tail = to_json({"model": wanted.model, "usage": usage})[1:]
+    return Response(b'{"object":"list","data":[' + data + b"]," + tail, 200, answered.headers, "application/json")
+
+
+def _wanted(body: Mapping[str, Any]) -> Wanted:
+    try:
+        return Wanted.model_validate(body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        param = ".".join(map(str, first["loc"]))
+        raise Refused(Problem(422, "invalid_input", f"{param}: {first['msg']}", param=param)) from None
+
+
+def _inputs(given: Any) -> list[str]:
+    texts = given if isinstance(given, list) else [given]
+    if texts and all(isinstance(item, int | list) and not isinstance(item, bool) for item in texts):
+        raise Refused(Problem(400, "token_input", TOKENS, param="input"))
+    if not texts or len(texts) > MOST_INPUTS:
+        raise Refused(Problem(422, "invalid_input", f"input has {len(texts)} items, not 1 to {MOST_INPUTS}"))
+    for place, text in enumerate(texts):
+        if not isinstance(text, str):
+            detail = f"input {place} is of type {type(text).__name__}, not a text"
+            raise Refused(Problem(422, "invalid_input", detail, param=f"input.{place}"))
+    return texts
+
+
+async def _embed(
+    desk: Desk, request: Request, wanted: Wanted, inputs: Sequence[str], content: bytes
+) -> Answered[Embedded]:
+    pictures = [text.startswith(PICTURE) for text in inputs]
+    if any(pictures) and not all(pictures):
+        raise InvalidInput("input mixes texts and pictures: send them apart")
+    if not any(pictures):
+        model = await desk.served(wanted.model, "embed_text")
+        call = await desk.options(request, model, content=[content])
+        return await desk.answer(request, _plan(desk, model, "embed_text", inputs, call))
+    model = await desk.served(wanted.model, "embed_image")
+    call = await desk.options(request, model, content=[content])
+    files = [await asyncio.to_thread(uploads.of_data_uri, uri, f"input {place}") for place, uri in enumerate(inputs)]
+    return await desk.answer(request, _plan(desk, model, "embed_image", files, call))
+
+
+def _plan(desk: Desk, model: str, op: str, given: Sequence[str] | Sequence[bytes], call: CallOptions) -> Plan[Embedded]:
+    size = sum(map(len, given))
+    asked = desk.client(size).asked(model, op)
+    most = plans.PICTURES_PER_JOB if op == "embed_image" else requests.INPUTS_PER_JOB
+    jobs = requests.list_jobs(asked, given, call, most=most)
+
+    def answer(replies: Sequence[Reply]) -> Embedded:
+        return Embedded(requests.vectors_of(jobs, replies, on_error="raise"), tokens_of(jobs, replies))
+
+    return Plan(jobs, call, answer)
+
+
+def tokens_of(jobs: Sequence[Job], replies: Sequence[Reply]) -> int:
+    """Return how many tokens the models read, as they tell; a model of a user's own may not tell."""
+    told, _ = requests.gathered(jobs, replies)
+    return sum(sum(result.get("tokens", ())) for result in told)
+
+
+def _shortened(vectors: Vector, dimensions: int | None) -> Vector:
+    """Return the first numbers of each vector at length 1, as OpenAI defines `dimensions`."""
+    if dimensions is None or dimensions == vectors.shape[1]:
+        return vectors
+    if dimensions > vectors.shape[1]:
+        text = f"dimensions is {dimensions}, and the model has {vectors.shape[1]}"
+        raise Refused(Problem(422, "invalid_input", text, param="dimensions"))
+    cut = vectors[:, :dimensions]
+    lengths = np.linalg.norm(cut, axis=1, keepdims=True)
+    scaled: Vector = (cut / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+    return scaled
+
+
+def _data(vectors: Vector, encoding: Literal["float", "base64"]) -> bytes:
+    return b",".join(_item(place, row, encoding) for place, row in enumerate(vectors))
+
+
+def _item(place: int, row: Vector, encoding: Literal["float", "base64"]) -> bytes:
+    vector = base64.b64encode(row.astype("<f4").tobytes()).decode() if encoding == "base64" else row.tolist()
+    return to_json({"object": "embedding", "index": place, "embedding": vector})

@@ -1,0 +1,235 @@
+"""`/v1/jobs`: any op of any model; queued and asked for later, or waited for with `Prefer: wait`."""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import StreamingResponse
+
+from producers.gateway import uploads
+from producers.gateway.desk import Desk, desk_of, while_connected
+from producers.gateway.events import STILL_HERE, event
+from producers.gateway.problems import ABSENT, Problem, Refused
+from rpc import plans
+from rpc.calls import fetch
+from rpc.codec import from_json, to_json
+from rpc.errors import InvalidInput, Timeout
+from rpc.messages import Reply, Success
+from rpc.parts import Progress
+from rpc.requests import CallOptions
+
+router = APIRouter(tags=["jobs"])
+
+BODY = uploads.json_body(
+    {
+        "model": {"type": "string"},
+        "op": {"type": "string"},
+        "inputs": {"type": "array", "minItems": 1, "items": {}},
+        "options": {"type": "object"},
+        "job_id": {"type": "string"},
+        "lane": {"type": "string", "enum": ["interactive", "bulk"]},
+        "timeout_s": {"type": "number", "exclusiveMinimum": 0},
+        "keep_s": {"type": "number", "minimum": 0},
+    },
+    ["model", "op", "inputs"],
+)
+
+CALL = {"job_id": str, "lane": str, "timeout_s": float, "keep_s": float}
+
+LOOK_S, SIGN_S = 0.25, 15.0
+"""Seconds between two looks at a job, and between two signs of life to who follows it."""
+
+MANY_NUMBERS = 10_000
+"""More numbers than this are not written while others wait for the loop."""
+
+_WAIT = re.compile(r"\bwait(?:=(\d{1,6}))?\b")
+
+
+@router.post("/v1/jobs", openapi_extra=BODY)
+async def submit(request: Request) -> Response:
+    """Queue a job and say where to ask for it; with `Prefer: wait=<seconds>`, answer with its result if it is there.
+
+    Files among the inputs are `{"base64": "..."}`.
+    """
+    desk = desk_of(request)
+    content = await request.body()
+    body = from_json(content)
+    if not isinstance(body, dict):
+        raise InvalidInput("the body is no JSON object")
+    wanted = _wanted(desk, body)
+    call = await desk.options(request, wanted.model, content=[content])
+    call.update(_call(body))  # type: ignore[typeddict-item]
+    wait = _WAIT.search(request.headers.get("prefer", ""))
+    if wait is None:
+        return _queued(wanted.model, await _submit(desk, wanted, call))
+    return await _waited(desk, request, wanted, call, float(wait[1]) if wait[1] else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is asked of which model."""
+
+    model: str
+    op: str
+    inputs: Sequence[Any]
+    options: Mapping[str, Any]
+
+    @property
+    def size(self) -> int:
+        """How many bytes its files have."""
+        return sum(len(given) for given in self.inputs if isinstance(given, bytes))
+
+
+def _wanted(desk: Desk, body: Mapping[str, Any]) -> Wanted:
+    for name in body:
+        if name not in BODY_FIELDS:
+            raise InvalidInput(f"the body has no field {name[:40]!r}; it has {', '.join(BODY_FIELDS)}")
+    model, op, inputs, options = (body.get(name) for name in ("model", "op", "inputs", "options"))
+    if not isinstance(model, str) or not isinstance(op, str):
+        raise InvalidInput("model and op are texts, and both are needed")
+    if not isinstance(inputs, list) or not inputs:
+        raise InvalidInput("inputs is no list of at least one input")
+    if not isinstance(options, dict | None):
+        raise InvalidInput("options is no object")
+    return Wanted(desk.settings.model_aliases.get(model, model), op, inputs, options or {})
+
+
+BODY_FIELDS = ("model", "op", "inputs", "options", *CALL)
+
+
+def _call(body: Mapping[str, Any]) -> dict[str, Any]:
+    call: dict[str, Any] = {}
+    for name, kind in CALL.items():
+        value = body.get(name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else kind):
+            raise InvalidInput(f"{name} is {str(value)[:40]!r}, no {'number' if kind is float else 'text'}")
+        call[name] = value
+    return call
+
+
+def _queued(model: str, job_id: str) -> Response:
+    told = {"id": f"{model}:{job_id}", "object": "job", "model": model, "state": "waiting"}
+    headers = {"location": f"/v1/jobs/{model}:{job_id}"}
+    return Response(to_json(told), 202, headers, "application/json")
+
+
+async def _waited(desk: Desk, request: Request, wanted: Wanted, call: CallOptions, wait_s: float | None) -> Response:
+    await desk.served(wanted.model, wanted.op)
+    client = desk.client(wanted.size)
+    if wait_s is not None and wait_s < call["timeout_s"]:
+        # the job goes on when the caller has waited enough
+        job_id = await _submit(desk, wanted, call)
+        try:
+            with while_connected(request):
+                result = await client.result(wanted.model, job_id, timeout_s=wait_s)
+        except Timeout:
+            return _queued(wanted.model, job_id)
+        return await _succeeded(wanted.model, job_id, result, {})
+    plan = plans.any_op(client.asked(wanted.model, wanted.op, wanted.options), wanted.inputs, call)
+    answered = await desk.answer(request, plan)
+    return await _succeeded(wanted.model, plan.jobs[0].id, answered.value, answered.headers)
+
+
+async def _submit(desk: Desk, wanted: Wanted, call: CallOptions) -> str:
+    told = CallOptions(**{name: value for name, value in call.items() if name != "cancel_abandoned"})  # type: ignore[typeddict-item]
+    return await desk.client(wanted.size).submit(wanted.model, wanted.op, wanted.inputs, wanted.options, **told)
+
+
+async def _succeeded(model: str, job_id: str, result: Mapping[str, Any], headers: Mapping[str, str]) -> Response:
+    told = {"id": f"{model}:{job_id}", "object": "job", "model": model, "state": "succeeded", "result": result}
+    return Response(await _written(told), 200, headers, "application/json")
+
+
+async def _written(told: Mapping[str, Any]) -> str:
+    result = told.get("result") or {}
+    many = any(isinstance(value, np.ndarray) and value.size > MANY_NUMBERS for value in result.values())
+    return await asyncio.to_thread(to_json, told) if many else to_json(told)
+
+
+def _named(job: str) -> tuple[str, str]:
+    """Return model and id of a job as this gateway calls it; a model's name has no colon."""
+    model, _, job_id = job.partition(":")
+    return model, job_id
+
+
+@router.get("/v1/jobs/{job}")
+async def look(request: Request, job: str) -> Response:
+    """Return how far a job is, and its result or error once it has one."""
+    told = await _state(desk_of(request), job)
+    return Response(await _written(told), media_type="application/json")
+
+
+async def _state(desk: Desk, job: str) -> dict[str, Any]:
+    model, job_id = _named(job)
+    progress = await desk.light.progress(model, job_id)
+    told: dict[str, Any] = {"id": job, "object": "job", "model": model}
+    if progress.state == "finished":
+        replies = await desk.light.ask(fetch(desk.redis.prefix, [(model, job_id)]))
+        if replies:
+            return {**told, **_ended(replies[model, job_id])}
+    if progress.state in {"unknown", "finished"}:
+        raise Refused(Problem(404, "job_not_found", f"there is no job {job[:200]!r} (any more)", ABSENT))
+    return {**told, **_under_way(progress)}
+
+
+def _ended(reply: Reply) -> dict[str, Any]:
+    if isinstance(reply, Success):
+        return {"state": "succeeded", "result": reply.result, "meta": asdict(reply.meta)}
+    error = {"code": reply.code, "message": reply.message, "retryable": reply.retryable}
+    return {"state": "cancelled" if reply.code == "cancelled" else "failed", "error": error}
+
+
+def _under_way(progress: Progress) -> dict[str, Any]:
+    return {
+        "state": progress.state,
+        "done": progress.done,
+        "units": progress.units,
+        "fraction": progress.fraction,
+    }
+
+
+@router.delete("/v1/jobs/{job}")
+async def cancel(request: Request, job: str) -> Response:
+    """Cancel a job unless it is answered already; say what came of it."""
+    outcome = await desk_of(request).light.cancel(*_named(job))
+    if outcome == "unknown":
+        raise Refused(Problem(404, "job_not_found", f"there is no job {job[:200]!r} (any more)", ABSENT))
+    return Response(to_json({"id": job, "object": "job", "state": outcome}), media_type="application/json")
+
+
+@router.get("/v1/jobs/{job}/events")
+async def follow(request: Request, job: str) -> StreamingResponse:
+    """Tell how far a job is whenever that changes, until it has its result or error."""
+    desk = desk_of(request)
+    first = await _state(desk, job)
+    return StreamingResponse(_events(desk, job, first), 200, None, "text/event-stream")
+
+
+async def _events(desk: Desk, job: str, told: dict[str, Any]) -> AsyncIterator[bytes]:
+    said_at = time.monotonic()
+    yield _event(told)
+    while "meta" not in told and "error" not in told:
+        await asyncio.sleep(LOOK_S)
+        try:
+            now = await _state(desk, job)
+        except Refused as gone:
+            yield event({"id": job, "detail": gone.problem.detail}, name="error")
+            return
+        if now != told:
+            said_at, told = time.monotonic(), now
+            yield _event(told)
+        elif time.monotonic() - said_at >= SIGN_S:
+            said_at = time.monotonic()
+            yield STILL_HERE
+
+
+def _event(told: Mapping[str, Any]) -> bytes:
+    name = "done" if "meta" in told or "error" in told else "progress"
+    return f"event: {name}\ndata: {to_json(told)}\n\n".encode()

@@ -1,0 +1,92 @@
+"""The routes of the service this replaces, with its fields. What it answered with 500 is told apart here."""
+
+import time
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request, Response, UploadFile
+from pydantic import BaseModel, Field
+from pydantic_core import to_json
+
+from producers.gateway import uploads
+from producers.gateway.desk import desk_of
+from rpc import plans
+from rpc.errors import InvalidInput
+from rpc.model_service import plain_faces
+from rpc.plans import TRANSCRIBE_TIMEOUT_S
+
+router = APIRouter(tags=["model service"])
+
+MILLISECONDS = 1000
+
+
+class TextRequest(BaseModel):
+    """A text to be embedded."""
+
+    text: Annotated[str, Field(min_length=1, max_length=10_000)]
+    model: str = "siglip"
+
+
+AUDIO = uploads.json_body(
+    {"audio_base64": {"type": "string"}, "language": {"type": ["string", "null"]}}, ["audio_base64"]
+)
+PICTURE = uploads.json_body({"image_base64": {"type": "string"}}, ["image_base64"])
+
+
+def _told(started: float, told: dict[str, Any], headers: Any) -> Response:
+    latency_ms = (time.monotonic() - started) * MILLISECONDS
+    return Response(to_json({**told, "latency_ms": latency_ms}), headers=headers, media_type="application/json")
+
+
+@router.post("/asr/transcribe", openapi_extra=AUDIO)
+async def transcribe(request: Request) -> Response:
+    """Return text, segments, language and latency_ms of a recording given in base64."""
+    started, desk = time.monotonic(), desk_of(request)
+    model = await desk.served("whisper", "transcribe")
+    around, audio = await uploads.of_json(request, "audio_base64", most_bytes=desk.redis.max_input_bytes)
+    language = around.get("language")
+    if not isinstance(language, str | None):
+        raise InvalidInput("language is no text")
+    call = await desk.options(request, model, content=[repr(language).encode(), audio], default_s=TRANSCRIBE_TIMEOUT_S)
+    chosen = {} if language is None else {"language": language}
+    asked = desk.client(len(audio)).asked(model, "transcribe", chosen)
+    answered = await desk.answer(request, plans.transcribe(asked, audio, call))
+    told = answered.value.as_dict()
+    return _told(started, {name: told[name] for name in ("text", "segments", "language")}, answered.headers)
+
+
+@router.post("/embed/text")
+async def embed_text(request: Request, given: TextRequest) -> Response:
+    """Return the vector of a text, of unit norm."""
+    started, desk = time.monotonic(), desk_of(request)
+    model = await desk.served(given.model, "embed_text")
+    call = await desk.options(request, model, content=[given.text.encode()])
+    answered = await desk.answer(request, plans.embed_text(desk.light.asked(model, "embed_text"), given.text, call))
+    vector: Any = answered.value
+    told = {"embedding": vector.tolist(), "dimension": len(vector), "model": given.model}
+    return _told(started, told, answered.headers)
+
+
+@router.post("/embed/vision", openapi_extra=PICTURE)
+async def embed_vision(request: Request) -> Response:
+    """Return the vector of a picture given in base64, of unit norm."""
+    started, desk = time.monotonic(), desk_of(request)
+    model = await desk.served("siglip", "embed_image")
+    _, picture = await uploads.of_json(request, "image_base64", most_bytes=desk.redis.max_input_bytes)
+    call = await desk.options(request, model, content=[picture])
+    asked = desk.client(len(picture)).asked(model, "embed_image")
+    answered = await desk.answer(request, plans.embed_image(asked, picture, call, sees=""))
+    vector = answered.value
+    return _told(started, {"embedding": vector.tolist(), "dimension": len(vector)}, answered.headers)
+
+
+@router.post("/face/detect")
+async def detect_faces(request: Request, file: UploadFile) -> Response:
+    """Return the faces in a picture, the surest first, in its own upright pixels."""
+    started, desk = time.monotonic(), desk_of(request)
+    model = await desk.served("yunet", "detect_faces")
+    picture = await uploads.of_form(file, most_bytes=desk.redis.max_input_bytes)
+    call = await desk.options(request, model, content=[picture])
+    asked = desk.client(len(picture)).asked(model, "detect_faces")
+    answered = await desk.answer(request, plans.detect_faces(asked, picture, call, sees=""))
+    faces = plain_faces(answered.value)
+    return _told(started, {"faces": faces, "count": len(faces)}, answered.headers)

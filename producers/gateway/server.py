@@ -1,0 +1,40 @@
+"""`penstock gateway`: this process listens until it is told to stop."""
+
+import logging
+import signal
+import sys
+
+import uvicorn
+
+from producers.gateway.app import create_app
+from producers.gateway.settings import GatewaySettings
+from rpc import RedisSettings
+
+GRACE_S = 60
+"""How long answers under way are waited for when the gateway is told to stop, in seconds."""
+
+
+KEEP_ALIVE_S = 75
+"""How long an idle connection stays open: longer than load balancers keep theirs, so that they close it."""
+
+
+def serve(settings: GatewaySettings, redis: RedisSettings) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit status."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if not settings.api_keys:
+        logging.getLogger(__name__).warning("no PENSTOCK_API_KEYS: whoever reaches %s may call", settings.host)
+    config = uvicorn.Config(
+        create_app(settings, redis),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=GRACE_S,
+        timeout_keep_alive=KEEP_ALIVE_S,
+    )
+    server = uvicorn.Server(config)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn raises what ended it once more: an end in order is none by a signal
+        signal.signal(number, lambda *_: None)
+    server.run()
+    return 0 if server.started else 1

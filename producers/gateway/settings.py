@@ -1,0 +1,107 @@
+"""How the gateway listens and what it lets in. Read from the environment, checked once, secret-free in repr."""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+
+from rpc.settings import SettingError, complaint, read_environment
+
+ENVIRONMENT = {
+    "host": ("PENSTOCK_GATEWAY_HOST",),
+    "port": ("PENSTOCK_GATEWAY_PORT",),
+    "api_keys": ("PENSTOCK_API_KEYS",),
+    "cors_origins": ("PENSTOCK_CORS_ORIGINS",),
+    "model_aliases": ("PENSTOCK_MODEL_ALIASES",),
+    "max_body_bytes": ("PENSTOCK_MAX_BODY_BYTES",),
+    "max_bodies_bytes": ("PENSTOCK_MAX_BODIES_BYTES",),
+    "body_timeout_s": ("PENSTOCK_BODY_TIMEOUT_S",),
+    "stalled_s": ("PENSTOCK_STALLED_S",),
+}
+"""Field -> the environment variables it is read from."""
+
+KEYS_FILE = "PENSTOCK_API_KEYS_FILE"
+
+MEGABYTE = 1024 * 1024
+
+_KEY = re.compile(r"[\x21-\x7e]{8,}")
+_ALIAS = re.compile(r"[^\s=,]{1,128}=[A-Za-z0-9_.-]{1,128}")
+
+
+def _words(given: Any) -> Any:
+    return [word for word in re.split(r"[,\s]+", given) if word] if isinstance(given, str) else given
+
+
+def _keys(given: Any) -> Any:
+    words = _words(given)
+    for word in words:
+        if not _KEY.fullmatch(word):
+            raise ValueError("a key has at least 8 characters, all of them printable ASCII")
+    return words
+
+
+def _aliases(given: Any) -> Any:
+    if not isinstance(given, str):
+        return given
+    for word in _words(given):
+        if not _ALIAS.fullmatch(word):
+            raise ValueError(f"{word!r} is no alias=model")
+    return dict(word.split("=") for word in _words(given))
+
+
+class GatewaySettings(BaseModel):
+    """What a gateway is told when it starts.
+
+    Attributes:
+        host: the address it listens on.
+        port: the port it listens on; 0 takes a free one.
+        api_keys: whoever names one of them may call; nobody is asked for one if there is none.
+        cors_origins: pages of these origins may call from a browser; none unless given.
+        model_aliases: names callers may use -> the models meant.
+        max_body_bytes: the largest body of a request.
+        max_bodies_bytes: the most bytes of bodies held at a time, of all requests together.
+        body_timeout_s: how long a body may stand still, in seconds.
+        stalled_s: how long work may wait while none is done before the gateway calls itself unhealthy, in seconds.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", min_length=1)
+    port: int = Field(8001, ge=0, le=65535)
+    api_keys: Annotated[tuple[SecretStr, ...], BeforeValidator(_keys)] = ()
+    cors_origins: Annotated[tuple[str, ...], BeforeValidator(_words)] = ()
+    model_aliases: Annotated[Mapping[str, str], BeforeValidator(_aliases)] = {"whisper-1": "whisper"}
+    max_body_bytes: int = Field(384 * MEGABYTE, ge=1024)
+    max_bodies_bytes: int = Field(1024 * MEGABYTE, ge=1024)
+    body_timeout_s: float = Field(30.0, gt=0)
+    stalled_s: float = Field(60.0, gt=0)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ, **given: Any) -> Self:
+        """Return the settings of the environment, overridden by those given; raise `SettingError` by name."""
+        values, origin = read_environment(ENVIRONMENT, environ)
+        if environ.get(KEYS_FILE):
+            values["api_keys"], origin["api_keys"] = _read_keys(environ[KEYS_FILE]), KEYS_FILE
+        chosen = {**values, **{name: value for name, value in given.items() if value is not None}}
+        try:
+            return cls.model_validate(chosen)
+        except ValidationError as error:
+            first = error.errors()[0]
+            if first["loc"][:1] == ("api_keys",):
+                # the value is a secret
+                raise SettingError(f"{origin['api_keys']}: {first['msg'].removeprefix('Value error, ')}") from None
+            raise complaint(error, origin) from None
+
+
+def _read_keys(name: str) -> str:
+    try:
+        keys = Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingError(f"{KEYS_FILE}={name!r}: {error}") from None
+    if not keys.strip():
+        # an empty file would open the gateway to everybody
+        raise SettingError(f"{KEYS_FILE}={name!r}: the file has no key")
+    return keys

@@ -1,0 +1,354 @@
+"""What the gateway does around its routes: keys, limits, ids, times, health, callers who leave or come back."""
+
+import json
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+import pytest
+from redis import Redis
+
+from rpc import Client, RedisSettings
+from rpc.consumer import Consumer
+from rpc.keys import Keys
+from tests.answering import echo, job_of, read_one, show_life
+from tests.conftest import ON_VALKEY, MakeConsumer
+from tests.families import OPS, Families
+from tests.gateways import GatewayThread
+from tests.servers import Server
+from tests.waiting import LONG_S, eventually
+
+pytestmark = [pytest.mark.server, ON_VALKEY]
+
+ECHO = {"model": "echo", "op": "echo", "inputs": ["hello", 3]}
+WAIT = {"prefer": "wait"}
+
+
+def problem(answer: httpx2.Response) -> tuple[int, str]:
+    """Return status and code of an answer that is a problem, told both ways."""
+    told = answer.json()
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (told["status"], told["detail"]) == (answer.status_code, told["error"]["message"])
+    assert told["type"] == f"urn:penstock:error:{told['error']['code']}"
+    return answer.status_code, told["error"]["code"]
+
+
+# keys
+
+
+KEYS = "key-of-the-first, key-of-the-second"
+
+
+@pytest.fixture
+def locked(redis_settings: RedisSettings, played: Families) -> Iterator[httpx2.Client]:
+    """Yield a client without a key of a gateway that asks for one."""
+    del played
+    with (
+        GatewayThread(redis_settings, api_keys=KEYS) as running,
+        httpx2.Client(base_url=running.url, timeout=LONG_S) as client,
+    ):
+        yield client
+
+
+@pytest.mark.parametrize("key", ["key-of-the-first", "key-of-the-second"])
+def test_whoever_names_a_key_may_call(locked: httpx2.Client, key: str) -> None:
+    """Any of them."""
+    told = locked.get("/v1/models", headers={"authorization": f"Bearer {key}"})
+
+    assert told.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"authorization": "Bearer wrong-key"},
+        {"authorization": "Bearer key-of-the-firs"},
+        {"authorization": "Bearer"},
+        {"authorization": "Basic key-of-the-first"},
+        {"authorization": "key-of-the-first"},
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/models", "/embed/text", "/nowhere"])
+def test_whoever_does_not_is_told_how(locked: httpx2.Client, headers: dict[str, str], path: str) -> None:
+    """Before anything is read, and whatever was asked for."""
+    told = locked.post(path, headers=headers)
+
+    assert problem(told) == (401, "invalid_api_key")
+    assert told.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("path", ["/health", "/metrics", "/", "/docs", "/openapi.json"])
+def test_what_load_balancers_ask_needs_no_key(locked: httpx2.Client, path: str) -> None:
+    """Nor does the description of the routes."""
+    assert locked.get(path).status_code == 200
+
+
+# limits
+
+
+def test_a_body_over_the_limit_is_refused_by_what_it_says_of_itself(
+    redis_settings: RedisSettings, played: Families
+) -> None:
+    """Before a byte of it is read."""
+    del played
+    with (
+        GatewayThread(redis_settings, max_body_bytes=2048) as running,
+        socket.create_connection(("127.0.0.1", running.port), LONG_S) as link,
+    ):
+        link.sendall(b"POST /v1/jobs HTTP/1.1\r\nhost: x\r\ncontent-length: 2049\r\n\r\n")
+        assert link.recv(4096).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_body_over_the_limit_is_refused_while_it_comes(redis_settings: RedisSettings, played: Families) -> None:
+    """If it does not say how long it is."""
+    del played
+    with GatewayThread(redis_settings, max_body_bytes=2048) as running, httpx2.Client(base_url=running.url) as client:
+        chunks = (b"x" * 1024 for _ in range(3))
+
+        assert problem(client.post("/v1/jobs", content=chunks)) == (413, "body_too_large")
+        assert client.post("/v1/jobs", json=ECHO, headers=WAIT).status_code == 200
+
+
+def test_bodies_of_all_requests_together_have_a_limit(redis_settings: RedisSettings, played: Families) -> None:
+    """Whoever is over it may come again; what is done makes room."""
+    del played
+    with (
+        GatewayThread(redis_settings, max_bodies_bytes=4096) as running,
+        httpx2.Client(base_url=running.url) as client,
+        socket.create_connection(("127.0.0.1", running.port), LONG_S) as half,
+    ):
+        half.sendall(b"POST /v1/jobs HTTP/1.1\r\nhost: x\r\ncontent-length: 4000\r\n\r\n" + b"x" * 3000)
+        full = {**ECHO, "inputs": ["x" * 2000]}
+        eventually(lambda: client.post("/v1/jobs", json=full).status_code == 503, what="the half body is counted")
+        refused = client.post("/v1/jobs", json=full)
+
+        assert (problem(refused), "retry-after" in refused.headers) == ((503, "too_busy"), True)
+        half.close()
+        eventually(lambda: client.post("/v1/jobs", json=full).status_code == 202, what="there is room again")
+
+
+def test_a_body_that_stands_still_is_given_up(redis_settings: RedisSettings, played: Families) -> None:
+    """And its caller told, if it still listens."""
+    del played
+    with (
+        GatewayThread(redis_settings, body_timeout_s=0.1) as running,
+        socket.create_connection(("127.0.0.1", running.port), LONG_S) as link,
+    ):
+        link.sendall(b"POST /v1/jobs HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
+        assert link.recv(4096).startswith(b"HTTP/1.1 408 ")
+
+
+# ids and times
+
+
+def test_every_answer_carries_an_id_and_its_time(http: httpx2.Client) -> None:
+    """Its caller's id if that is fit to be a header, else one of its own; errors too."""
+    own = http.get("/v1/models", headers={"x-request-id": "mine-1"})
+    unfit = http.get("/nowhere", headers={"x-request-id": "no good"})
+
+    assert (own.headers["x-request-id"], float(own.headers["x-total-time"]) > 0) == ("mine-1", True)
+    assert re.fullmatch("[0-9a-f]{32}", unfit.headers["x-request-id"])
+
+
+def test_where_the_time_went_is_told(http: httpx2.Client) -> None:
+    """In ms, as the worker measured it."""
+    told = http.post("/v1/jobs", json=ECHO, headers=WAIT).headers
+
+    names = ["queue", "prepare", "inference", "compute", "total"]
+    assert [float(told[f"x-{name}-time"]) >= 0 for name in names] == [True] * 5
+
+
+def test_pages_of_other_origins_may_not_call(http: httpx2.Client) -> None:
+    """Unless they are named."""
+    told = http.get("/v1/models", headers={"origin": "https://elsewhere.example"})
+
+    assert "access-control-allow-origin" not in told.headers
+
+
+def test_pages_of_named_origins_may_call(redis_settings: RedisSettings, played: Families) -> None:
+    """Also where a key is asked for, which a browser's first question does not carry."""
+    del played
+    named = {"cors_origins": "https://app.example", "api_keys": KEYS}
+    with GatewayThread(redis_settings, **named) as running, httpx2.Client(base_url=running.url) as client:
+        asked = {"origin": "https://app.example", "access-control-request-method": "POST"}
+        told = client.options("/v1/embeddings", headers=asked)
+
+    assert (told.status_code, told.headers["access-control-allow-origin"]) == (200, "https://app.example")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "expected"),
+    [("GET", "/nowhere", (404, "not_found")), ("GET", "/embed/text", (405, "method_not_allowed"))],
+)
+def test_what_is_not_there_is_a_problem_too(
+    http: httpx2.Client, method: str, path: str, expected: tuple[int, str]
+) -> None:
+    """One form for every error."""
+    assert problem(http.request(method, path)) == expected
+
+
+# health
+
+
+def test_health_turns_with_the_workers(
+    redis_settings: RedisSettings, make_consumer: MakeConsumer, raw: "Redis"
+) -> None:
+    """503 until a live worker has announced itself, 200 then, 503 when work waits and none is done."""
+    with (
+        GatewayThread(redis_settings, stalled_s=0.2) as running,
+        httpx2.Client(base_url=running.url) as http,
+        Client(settings=redis_settings) as client,
+    ):
+        assert (http.get("/health").status_code, http.get("/health").json()["status"]) == (503, "unhealthy")
+
+        consumer = make_consumer(model="echo")
+        consumer.announce({"ops": "echo", "device": "cpu", "started": "0"})
+        show_life(consumer)
+        eventually(lambda: http.get("/health").status_code == 200, what="healthy")
+
+        client.submit("echo", "echo", ["waits"])
+        eventually(lambda: http.get("/health").status_code == 503, what="unhealthy while nothing is done")
+        assert http.get("/health").json()["reason"] == "work waits and none is done, of echo"
+
+        consumer.settle([echo(read_one(consumer))])
+        eventually(lambda: http.get("/health").status_code == 200, what="healthy again")
+
+        raw.delete(consumer.keys.workers)
+        eventually(lambda: http.get("/health").status_code == 503, what="nobody is alive")
+
+
+def test_without_redis_the_gateway_says_so(own_server: Server, make_consumer: MakeConsumer) -> None:
+    """With a status that says come again, and goes on when Redis is back."""
+    del make_consumer
+    settings = RedisSettings.from_env({}, url=own_server.url, socket_timeout_s=1.0)
+    with GatewayThread(settings) as running, httpx2.Client(base_url=running.url, timeout=LONG_S) as http:
+        own_server.kill()
+        eventually(lambda: "no worker" not in http.get("/health").json()["reason"], what="the gateway has noticed")
+        told = http.post("/v1/jobs", json=ECHO, headers={"x-penstock-timeout": "0.5", **WAIT})
+
+        assert problem(told) == (503, "unavailable")
+        assert int(told.headers["retry-after"]) >= 1
+        own_server.start()
+        eventually(lambda: http.get("/health").json()["reason"] == "no worker is alive", what="Redis is back")
+
+
+# callers
+
+
+@pytest.fixture
+def slow(make_consumer: MakeConsumer) -> Consumer:
+    """Return a live worker of echo that answers when the test says so."""
+    consumer = make_consumer(model="echo")
+    consumer.announce({"ops": OPS["echo"], "started": "0"})
+    show_life(consumer)
+    return consumer
+
+
+@pytest.fixture
+def front(redis_settings: RedisSettings, slow: Consumer) -> Iterator[GatewayThread]:
+    """Yield a gateway in front of that worker."""
+    del slow
+    with GatewayThread(redis_settings) as running:
+        yield running
+
+
+def post(front: GatewayThread, headers: str, body: dict[str, Any]) -> socket.socket:
+    """Ask on a socket of its own, which the test may close."""
+    content = json.dumps(body).encode()
+    link = socket.create_connection(("127.0.0.1", front.port), LONG_S)
+    head = f"POST /v1/jobs HTTP/1.1\r\nhost: x\r\ncontent-length: {len(content)}\r\nprefer: wait\r\n{headers}\r\n"
+    link.sendall(head.encode() + content)
+    return link
+
+
+def test_a_caller_who_leaves_has_its_job_cancelled(front: GatewayThread, slow: Consumer) -> None:
+    """The worker need not do what nobody waits for."""
+    link = post(front, "", ECHO)
+    delivery = read_one(slow)
+    link.close()
+
+    eventually(lambda: slow.answered([delivery]) == {delivery.place}, what="the job is answered: cancelled")
+
+
+def test_a_caller_who_means_to_come_back_does_not(front: GatewayThread, slow: Consumer) -> None:
+    """It named an Idempotency-Key; the same request later gets the answer of the one job there was."""
+    key = "idempotency-key: order-1\r\n"
+    link = post(front, key, ECHO)
+    delivery = read_one(slow)
+    link.close()
+    slow.settle([echo(delivery)])
+
+    with httpx2.Client(base_url=front.url, timeout=LONG_S) as http:
+        told = http.post("/v1/jobs", content=json.dumps(ECHO), headers={"idempotency-key": "order-1", **WAIT})
+
+    assert told.json()["result"] == {"outputs": ["hello", 3]}
+    assert told.json()["id"] == f"echo:{job_of(delivery).id}"
+    assert slow.read(["interactive"], 1, block_ms=10) == []
+
+
+def test_a_key_stands_for_one_request(front: GatewayThread, slow: Consumer) -> None:
+    """Another under the same key is refused; the key of another route or caller is another key."""
+    with httpx2.Client(base_url=front.url, timeout=LONG_S) as http:
+        key = {"idempotency-key": "order-2"}
+        first = http.post("/v1/jobs", json=ECHO, headers=key)
+        again = http.post("/v1/jobs", json=ECHO, headers=key)
+        other = http.post("/v1/jobs", json={**ECHO, "inputs": ["another"]}, headers=key)
+        whose = http.post("/v1/jobs", json=ECHO, headers={**key, "authorization": "Bearer somebody-else"})
+
+    assert (first.status_code, first.json()["id"]) == (202, again.json()["id"])
+    assert problem(other) == (422, "idempotency_key_reused")
+    assert whose.json()["id"] != first.json()["id"]
+    assert len(slow.read(["interactive"], 9, block_ms=10)) == 2
+
+
+def test_a_time_that_is_up_is_told(front: GatewayThread) -> None:
+    """With 504, whether the caller says how long it waits or OpenAI's client does."""
+    with httpx2.Client(base_url=front.url, timeout=LONG_S) as http:
+        for name in ("x-penstock-timeout", "x-stainless-read-timeout"):
+            assert problem(http.post("/v1/jobs", json=ECHO, headers={name: "0.05", **WAIT})) == (504, "timeout")
+        refused = http.post("/v1/jobs", json=ECHO, headers={"x-penstock-timeout": "soon", **WAIT})
+        assert problem(refused) == (422, "invalid_input")
+
+
+def test_a_model_nobody_serves_now_is_worth_another_try(
+    redis_settings: RedisSettings, slow: Consumer, raw: "Redis"
+) -> None:
+    """503 if it was served once, 404 if never."""
+    raw.delete(Keys(redis_settings.prefix, "echo").workers)
+    del slow
+    with GatewayThread(redis_settings) as running, httpx2.Client(base_url=running.url) as http:
+        gone = http.post("/v1/jobs", json=ECHO, headers=WAIT)
+        never = http.post("/v1/jobs", json={**ECHO, "model": "never"}, headers=WAIT)
+
+    assert (problem(gone), "retry-after" in gone.headers) == ((503, "no_worker"), True)
+    assert problem(never) == (404, "model_not_found")
+
+
+def test_an_op_the_model_does_not_offer_is_not_found(http: httpx2.Client) -> None:
+    """By name."""
+    told = http.post("/v1/jobs", json={**ECHO, "op": "sing"}, headers=WAIT)
+
+    assert problem(told) == (404, "model_not_found")
+    assert told.json()["detail"] == "echo does not offer sing"
+
+
+def test_a_hundred_callers_at_a_time_get_each_their_own(gateway: GatewayThread) -> None:
+    """None gets the answer to another."""
+    answers: dict[int, Any] = {}
+
+    def ask(number: int) -> None:
+        with httpx2.Client(base_url=gateway.url, timeout=LONG_S) as client:
+            told = client.post("/v1/jobs", json={**ECHO, "inputs": [number]}, headers=WAIT)
+            answers[number] = told.json()["result"]["outputs"]
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(100)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(LONG_S)
+
+    assert answers == {number: [number] for number in range(100)}

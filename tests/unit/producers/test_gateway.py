@@ -1,0 +1,191 @@
+"""What the gateway decides without a socket: keys, files in JSON, whether work gets done, what a problem says."""
+
+import base64
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from producers.gateway import problems
+from producers.gateway.directory import Watch
+from producers.gateway.problems import Refused
+from producers.gateway.settings import GatewaySettings
+from producers.gateway.uploads import Base64Field, of_data_uri
+from rpc.errors import BY_CODE, InvalidInput, PartialFailure, QueueFull, Timeout
+from rpc.inspection import LaneState, ModelState
+from rpc.settings import SettingError
+
+
+def read(body: bytes, cuts: list[int], *, most_bytes: int = 10_000) -> tuple[dict[str, Any], bytes]:
+    """Return what is read of a body that comes in pieces."""
+    field = Base64Field("file", most_bytes=most_bytes)
+    places = [0, *sorted(cut % (len(body) + 1) for cut in cuts), len(body)]
+    for start, end in itertools.pairwise(places):
+        field.feed(body[start:end])
+    return field.end()
+
+
+@given(
+    st.binary(min_size=1, max_size=900),
+    st.dictionaries(st.text(max_size=8).filter(lambda key: key != "file"), st.text(max_size=20), max_size=3),
+    st.lists(st.integers(0, 3000), max_size=6),
+    st.booleans(),
+    st.sampled_from(["", "data:audio/wav;base64,"]),
+    st.booleans(),
+)
+def test_a_file_in_json_is_read_wherever_it_is_cut(
+    content: bytes,
+    around: dict[str, str],
+    cuts: list[int],
+    first: bool,  # noqa: FBT001 (drawn)
+    prefix: str,
+    escaped: bool,  # noqa: FBT001 (drawn)
+) -> None:
+    """Before or after other fields, with a data URI's prefix or none, with slashes escaped or not."""
+    text = {"file": prefix + base64.b64encode(content).decode()}
+    body = json.dumps({**text, **around} if first else {**around, **text})
+    if escaped:
+        body = body.replace("/", "\\/")
+
+    assert read(body.encode(), cuts) == (around, content)
+
+
+def test_lines_that_were_escaped_are_joined() -> None:
+    """As `base64` without `-w 0` prints them."""
+    content = bytes(range(256))
+    text = base64.encodebytes(content).decode()
+
+    assert read(json.dumps({"file": text}).encode(), [])[1] == content
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"other": 1}',
+        b'{"file": 7}',
+        b'{"file": null}',
+        b'{"file": ""}',
+        b'{"file": "QUJ"}',
+        b'{"file": "Q UJD"}',
+        b'{"file": "QUJ\\u0044"}',
+        b'{"file": "QUJD", "file": "QUJE"}',
+        b'{"file": "QUJD", "file": 7}',
+        b'{"inner": {"file": "QUJD"}}',
+        b'["file", "QUJD"]',
+        b'{"text": "\\"file\\": \\"QUJD\\""}',
+    ],
+)
+def test_what_is_no_file_of_the_object_itself_is_refused(body: bytes) -> None:
+    """By its name."""
+    with pytest.raises((InvalidInput, Refused)) as refused:
+        read(body, [3, 9, 12])
+
+    assert "file" in str(refused.value) or "object" in str(refused.value)
+
+
+def test_a_file_over_the_limit_is_refused_while_it_comes() -> None:
+    """It is not decoded to its end first."""
+    field = Base64Field("file", most_bytes=100)
+    field.feed(b'{"file": "' + b"QUJD" * 10)
+    with pytest.raises(Refused) as refused:
+        field.feed(b"QUJD" * 100)
+
+    assert refused.value.problem.status == 413
+
+
+@pytest.mark.parametrize("uri", ["data:image/png,abc", "data:image/png;base64", "data:image/png;base64,*"])
+def test_a_data_uri_is_in_base64(uri: str) -> None:
+    """Another is refused by where it stands."""
+    with pytest.raises(InvalidInput, match="input 3"):
+        of_data_uri(uri, "input 3")
+
+
+def state(waiting: int, done: int, *, workers: int = 1) -> dict[str, ModelState]:
+    """Return what is seen of one model."""
+    lane = LaneState("interactive", waiting=waiting, running=0, oldest_ms=0, done=done)
+    return {"m": ModelState("m", (lane,), 0, {f"w{number}": {} for number in range(workers)})}
+
+
+def test_work_that_waits_while_none_is_done_is_stalled() -> None:
+    """After as long as was said; one job done, or none waiting, is enough to begin anew."""
+    watch = Watch(stalled_s=10)
+    seen = []
+    for now, waiting, done in [
+        (0, 1, 0),
+        (9, 1, 0),
+        (10, 1, 0),
+        (11, 1, 1),
+        (20, 1, 1),
+        (21, 1, 1),
+        (22, 0, 1),
+        (40, 0, 1),
+    ]:
+        watch.look(state(waiting, done), now)
+        seen.append(bool(watch.stalled(now)))
+
+    assert seen == [False, False, True, False, False, False, False, False]
+
+
+def test_what_nobody_has_served_is_not_stalled() -> None:
+    """A job for a model that is yet to come says nothing of those that are here; one whose workers died does."""
+    watch = Watch(stalled_s=10)
+    for now in (0, 20):
+        watch.look(state(1, 0, workers=0), now)
+    never = watch.stalled(20)
+    for now, workers in ((30, 1), (31, 0), (50, 0)):
+        watch.look(state(1, 0, workers=workers), now)
+
+    assert (never, watch.stalled(50)) == ([], ["m"])
+
+
+def test_every_error_has_a_status() -> None:
+    """None of the wire's codes is forgotten; a newer worker's is a fault of the server."""
+    assert set(BY_CODE) <= set(problems.STATUS)
+    assert problems.of_code("newer", "?").status == 500
+
+
+def test_a_full_queue_says_when_to_come_back() -> None:
+    """In whole seconds, at least one."""
+    answer = problems.response(problems.of_error(QueueFull("full", retry_after_s=0.2)))
+
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+
+
+def test_of_several_inputs_that_failed_the_first_counts() -> None:
+    """Its status, and its place."""
+    failed = {4: InvalidInput("empty"), 2: Timeout("late")}
+    problem = problems.of_error(PartialFailure("2 of 5 inputs failed", vectors=None, failed=failed))
+
+    assert (problem.status, problem.code, problem.param) == (504, "timeout", "input.2")
+
+
+def test_what_trying_again_cannot_help_says_so() -> None:
+    """OpenAI's client would send it again otherwise."""
+    told = {code: problems.response(problems.of_code(code, "?")).headers.get("x-should-retry") for code in BY_CODE}
+
+    assert {code for code, again in told.items() if again == "false"} == {"model_error", "dead_lettered", "cancelled"}
+
+
+def test_keys_are_read_from_a_file_and_never_shown(tmp_path: Path) -> None:
+    """One a line, or separated by commas."""
+    file = tmp_path / "keys"
+    file.write_text("first-key-1\nsecond-key,\n")
+    settings = GatewaySettings.from_env({"PENSTOCK_API_KEYS_FILE": str(file)})
+
+    assert [key.get_secret_value() for key in settings.api_keys] == ["first-key-1", "second-key"]
+    assert "first-key-1" not in repr(settings)
+
+
+@pytest.mark.parametrize("content", ["", " \n", "tiny", "with bl\tank-key x"])
+def test_a_file_without_a_fit_key_is_refused(tmp_path: Path, content: str) -> None:
+    """An empty one would let everybody in."""
+    file = tmp_path / "keys"
+    file.write_text(content)
+    with pytest.raises(SettingError, match="PENSTOCK_API_KEYS_FILE") as refused:
+        GatewaySettings.from_env({"PENSTOCK_API_KEYS_FILE": str(file)})
+
+    assert "tiny" not in str(refused.value)
