@@ -2,6 +2,7 @@
 
 from rpc.aio import AsyncClient
 from rpc.client import Client
+from rpc.encoder import Encoder
 from rpc.errors import (
     Cancelled,
     DeadLettered,
@@ -28,6 +29,7 @@ __all__ = [
     "Client",
     "DeadLettered",
     "Embeddings",
+    "Encoder",
     "Expired",
     "Face",
     "InvalidInput",

@@ -170,6 +170,7 @@ class Families:
         for name, consumer in self._consumers.items():
             if live:
                 seen = {"sees": sees[name]} if name in sees else {}
+                seen |= {"dimension": str(DIMENSION)} if name in {"siglip", "bge-m3"} else {}
                 consumer.announce(
                     {"device": "cpu", "bytes": str(1024**3), "started": str(STARTED), "ops": OPS[name], **seen}
                 )

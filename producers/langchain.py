@@ -1,0 +1,62 @@
+"""LangChain's `Embeddings` over the queue, without a gateway in between. Needs the extra `langchain`."""
+
+import asyncio
+
+from langchain_core.embeddings import Embeddings
+
+from rpc import AsyncClient, Client, RedisSettings
+from rpc.keys import Lane
+
+
+class PenstockEmbeddings(Embeddings):
+    """Embeds texts with a model behind the queue; vectors have unit norm."""
+
+    def __init__(
+        self, model: str = "bge-m3", *, settings: RedisSettings | None = None, lane: Lane = "interactive"
+    ) -> None:
+        self.model = model
+        self._settings = settings or RedisSettings.from_env()
+        self._lane: Lane = lane
+        self._client = Client(settings=self._settings)
+        self._awaiting: tuple[asyncio.AbstractEventLoop, AsyncClient] | None = None
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """Return the vectors of texts, in their order."""
+        if not texts:
+            return []
+        vectors: list[list[float]] = self._client.embed_texts(texts, model=self.model, lane=self._lane).tolist()
+        return vectors
+
+    def embed_query(self, text: str) -> list[float]:
+        """Return the vector of a text."""
+        return self.embed_documents([text])[0]
+
+    async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
+        """Return the vectors of texts, in their order."""
+        if not texts:
+            return []
+        found = await self._of_this_loop().embed_texts(texts, model=self.model, lane=self._lane)
+        vectors: list[list[float]] = found.tolist()
+        return vectors
+
+    async def aembed_query(self, text: str) -> list[float]:
+        """Return the vector of a text."""
+        return (await self.aembed_documents([text]))[0]
+
+    def _of_this_loop(self) -> AsyncClient:
+        """Return the client of the running loop; one of a loop before it is left to that."""
+        loop = asyncio.get_running_loop()
+        if self._awaiting is None or self._awaiting[0] is not loop:
+            self._awaiting = (loop, AsyncClient(settings=self._settings))
+        return self._awaiting[1]
+
+    def close(self) -> None:
+        """Close the blocking client."""
+        self._client.close()
+
+    async def aclose(self) -> None:
+        """Close both clients."""
+        self.close()
+        if self._awaiting is not None:
+            client, self._awaiting = self._awaiting[1], None
+            await client.close()

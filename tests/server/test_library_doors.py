@@ -1,0 +1,95 @@
+"""Code written for sentence-transformers or LangChain, over the queue."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from langchain_core.embeddings import Embeddings
+from langchain_core.vectorstores import InMemoryVectorStore
+
+from producers.langchain import PenstockEmbeddings
+from rpc import Client, Encoder, InvalidInput, PartialFailure, RedisSettings, UnknownModel
+from tests.conftest import ON_VALKEY
+from tests.families import DIMENSION, Families, text_vector
+
+pytestmark = [pytest.mark.server, ON_VALKEY]
+
+
+@pytest.fixture
+def encoder(client: Client, played: Families) -> Iterator[Encoder]:
+    """Yield an encoder of the played SigLIP, which has raw vectors too."""
+    del played
+    with Encoder("siglip", client) as encoder:
+        yield encoder
+
+
+@pytest.mark.parametrize("method", ["encode", "encode_query", "encode_document"])
+def test_texts_are_encoded_as_a_matrix_and_one_as_a_vector(encoder: Encoder, method: str) -> None:
+    """Float32, of unit norm, rows in the order of the texts."""
+    encode = getattr(encoder, method)
+    several, one = encode(["a cat", "a dog"], batch_size=8, show_progress_bar=False), encode("a cat")
+
+    assert (several.dtype, several.shape, one.shape) == (np.float32, (2, DIMENSION), (DIMENSION,))
+    assert np.allclose(several, [text_vector("a cat"), text_vector("a dog")])
+    assert np.allclose(one, text_vector("a cat"))
+
+
+def test_raw_vectors_are_there_for_those_who_ask(encoder: Encoder) -> None:
+    """`normalize_embeddings` is off by default there and on here."""
+    raw = encoder.encode("a cat", normalize_embeddings=False)
+
+    assert np.allclose(raw, text_vector("a cat", normalize=False))
+
+
+def test_a_prompt_stands_in_front_of_each_text(encoder: Encoder) -> None:
+    """As sentence-transformers puts it there."""
+    assert np.allclose(encoder.encode_query("cat", prompt="query: "), text_vector("query: cat"))
+
+
+def test_no_texts_are_no_rows(encoder: Encoder, client: Client) -> None:
+    """Of the right width, which a live worker tells."""
+    with pytest.raises(UnknownModel, match="no live worker tells the dimension of nobody"):
+        Encoder("nobody", client).encode([])
+    assert (encoder.encode([]).shape, encoder.get_sentence_embedding_dimension()) == ((0, DIMENSION), DIMENSION)
+
+
+@pytest.mark.parametrize(
+    "option", [{"convert_to_tensor": True}, {"precision": "int8"}, {"output_value": None}, {"prompt_name": "query"}]
+)
+def test_what_would_change_the_numbers_is_refused(encoder: Encoder, option: dict[str, Any]) -> None:
+    """By name; what is not known at all is a `TypeError`."""
+    with pytest.raises(InvalidInput, match=next(iter(option))):
+        encoder.encode("a cat", **option)
+    with pytest.raises(TypeError, match="normalise"):
+        encoder.encode("a cat", normalise=True)
+
+
+def test_a_text_that_fails_is_told(encoder: Encoder) -> None:
+    """With the rows of the others."""
+    with pytest.raises(PartialFailure) as failed:
+        encoder.encode(["a cat", "bad"])
+
+    assert np.allclose(failed.value.vectors[0], text_vector("a cat"))
+
+
+def test_langchain_stores_and_finds_texts(redis_settings: RedisSettings, played: Families) -> None:
+    """Through its own vector store, blocking and awaited, from one loop after another."""
+    del played
+    embeddings = PenstockEmbeddings(settings=redis_settings)
+
+    async def search() -> list[str]:
+        store = InMemoryVectorStore(embeddings)
+        await store.aadd_texts(["a cat", "a dog"])
+        found = [document.page_content for document in await store.asimilarity_search("a dog", k=1)]
+        await embeddings.aclose()
+        return found
+
+    store = InMemoryVectorStore(embeddings)
+    store.add_texts(["a cat", "a dog"])
+
+    assert isinstance(embeddings, Embeddings)
+    assert [document.page_content for document in store.similarity_search("a cat", k=1)] == ["a cat"]
+    assert [asyncio.run(search()) for _ in range(2)] == [["a dog"]] * 2
+    assert embeddings.embed_documents([]) == []
