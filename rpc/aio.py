@@ -68,6 +68,11 @@ class AsyncClient:
         await self._connection.close()
 
     @property
+    def prefix(self) -> str:
+        """The first part of every key this client uses."""
+        return self._prefix
+
+    @property
     def waiting(self) -> int:
         """How many jobs are waited for here now."""
         return 0 if self._listener is None else len(self._listener.waits)

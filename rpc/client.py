@@ -83,8 +83,8 @@ class Client:
         self._after_fork()
         return self._connection.run(call, until=until)
 
-    def _asked(self, model: str, op: str, options: Mapping[str, Any] | None) -> Asked:
-        """Return what is asked, to be answered on this process's channel."""
+    def asked(self, model: str, op: str, options: Mapping[str, Any] | None = None) -> Asked:
+        """Return what a plan of `rpc.plans` begins with: what is asked, to be answered on this client's channel."""
         self._after_fork()
         settings = self._settings
         return Asked(model, op, options or {}, self._channel, settings.inline_bytes, settings.max_input_bytes)
@@ -144,7 +144,7 @@ class Client:
         **call: Unpack[CallOptions],
     ) -> Mapping[str, Any]:
         """Queue a job, wait, and return its result; raise its error."""
-        return self._carry_out(plans.any_op(self._asked(model, op, options), inputs, call))
+        return self.carry_out(plans.any_op(self.asked(model, op, options), inputs, call))
 
     @overload
     def embed_text(self, text: str, *, outputs: None = None, **rest: Unpack[EmbedOptions]) -> Vector: ...
@@ -165,8 +165,8 @@ class Client:
 
         With `outputs` ("dense", "sparse", "colbert"; bge-m3 has them), the embeddings of one text.
         """
-        asked = self._asked(model, "embed_text", plans.text_options(outputs, normalize=normalize))
-        return self._carry_out(plans.embed_text(asked, text, call))
+        asked = self.asked(model, "embed_text", plans.text_options(outputs, normalize=normalize))
+        return self.carry_out(plans.embed_text(asked, text, call))
 
     @overload
     def embed_texts(self, texts: Sequence[str], *, outputs: None = None, **rest: Unpack[ListOptions]) -> Vector: ...
@@ -190,8 +190,8 @@ class Client:
 
         If some texts failed, raises `PartialFailure`, or with `on_error="nan"` leaves NaN rows.
         """
-        asked = self._asked(model, "embed_text", plans.text_options(outputs, normalize=normalize))
-        return self._carry_out(plans.embed_texts(asked, texts, call, on_error=on_error))
+        asked = self.asked(model, "embed_text", plans.text_options(outputs, normalize=normalize))
+        return self.carry_out(plans.embed_texts(asked, texts, call, on_error=on_error))
 
     def embed_image(
         self,
@@ -208,8 +208,8 @@ class Client:
         model sees is shrunk here if that loses nothing, unless `shrink` is off. A file that cannot be read is an
         `OSError`.
         """
-        asked = self._asked(model, "embed_image", {"normalize": normalize})
-        return self._carry_out(plans.embed_image(asked, image, call, sees=self._sees(model, asked=shrink)))
+        asked = self.asked(model, "embed_image", {"normalize": normalize})
+        return self.carry_out(plans.embed_image(asked, image, call, sees=self._sees(model, asked=shrink)))
 
     def embed_images(
         self,
@@ -222,9 +222,9 @@ class Client:
         **call: Unpack[CallOptions],
     ) -> Vector:
         """Return the vectors of pictures, float32 (n, d), in their order; see `embed_image` and `embed_texts`."""
-        asked = self._asked(model, "embed_image", {"normalize": normalize})
+        asked = self.asked(model, "embed_image", {"normalize": normalize})
         sees = self._sees(model, asked=shrink)
-        return self._carry_out(plans.embed_images(asked, images, call, sees=sees, on_error=on_error))
+        return self.carry_out(plans.embed_images(asked, images, call, sees=sees, on_error=on_error))
 
     def detect_faces(
         self,
@@ -236,8 +236,8 @@ class Client:
         **call: Unpack[CallOptions],
     ) -> list[Face]:
         """Return the faces in a picture, the surest first, in pixels of the upright picture as it was given."""
-        asked = self._asked(model, "detect_faces", {"score_threshold": score_threshold})
-        return self._carry_out(plans.detect_faces(asked, image, call, sees=self._sees(model, asked=shrink)))
+        asked = self.asked(model, "detect_faces", {"score_threshold": score_threshold})
+        return self.carry_out(plans.detect_faces(asked, image, call, sees=self._sees(model, asked=shrink)))
 
     def transcribe(
         self,
@@ -254,7 +254,7 @@ class Client:
         """
         spoken = {"language": language, "word_timestamps": word_timestamps}
         chosen, call = plans.split(spoken, options)
-        return self._carry_out(plans.transcribe(self._asked(model, "transcribe", chosen), audio, call))
+        return self.carry_out(plans.transcribe(self.asked(model, "transcribe", chosen), audio, call))
 
     def _sees(self, model: str, *, asked: bool) -> str:
         """Return how much of a picture a model sees, as its live workers last told; "" if it is not to be shrunk."""
@@ -270,7 +270,8 @@ class Client:
             return ""
         return self._sights.learn(state, now=time.monotonic())
 
-    def _carry_out(self, plan: Plan[T]) -> T:
+    def carry_out(self, plan: Plan[T]) -> T:
+        """Queue the jobs of a plan, wait for their replies, and return what it makes of them."""
         deadline = requests.deadline(plan.call)
         try:
             return plan.answer(self._replies(plan.jobs, deadline))
