@@ -205,18 +205,21 @@ class Finishing:
         if isinstance(ending, Refused):
             return Settlement(delivery, encode_reply(reply, delivery.job.encoding), HOUR_MS)
         job = ending.job
+        whole = b""
         try:
-            encoded = _encoded(job, reply)
+            encoded = _encoded(job, stored(job, reply))
+            if job.sink and not job.keep_ms:
+                whole = _encoded(job, reply)
         except Exception as error:  # noqa: BLE001 (whatever a model returned, its job is told)
             log.warning("the result of job %s of %s cannot be sent: %s", job.id, job.model, error)
             failure = Failure.of(ModelError(f"the result {error}".encode(errors="replace").decode()))
-            encoded = encode_reply(failure, job.encoding)
-        return Settlement(delivery, encoded, kept_ms(job, reply))
+            encoded = whole = encode_reply(failure, job.encoding)
+        return Settlement(delivery, encoded, kept_ms(job, reply), whole)
 
 
 def _encoded(job: Job, reply: Reply) -> bytes:
     """Return a reply as it is stored; raise `InvalidInput` if it has no form on the wire or is too large for it."""
-    encoded = encode_reply(stored(job, reply), job.encoding)
+    encoded = encode_reply(reply, job.encoding)
     if len(encoded) > MOST_REPLY_BYTES:
         raise InvalidInput(f"has {len(encoded)} bytes, over the limit of {MOST_REPLY_BYTES}: ask for less at once")
     return encoded

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from producers import bench, dead, detecting, doctor, embedding, extras, status, transcribing, worker
+from producers import bench, dead, detecting, doctor, embedding, extras, relay, status, transcribing, worker
 from producers.place import Place, place_of
 from producers.signals import ended_in_order
 from rpc.errors import RpcError
@@ -18,6 +18,7 @@ from rpc.keys import check_lane
 from rpc.plans import TRANSCRIBE_TIMEOUT_S, TranscribeOptions
 from rpc.requests import DEFAULT_TIMEOUT_S, CallOptions
 from rpc.settings import RedisSettings, SettingError
+from rpc.sinks import DEFAULT_LEASE_S
 
 FAILED, WRONG_SETTING = 1, 2
 
@@ -111,6 +112,25 @@ def start_gateway(
     given = place_of(context)
     redis = RedisSettings.from_env(url=given.url, prefix=given.prefix)
     _end(server.serve(settings.GatewaySettings.from_env(host=host, port=port), redis))
+
+
+@app.command("relay")
+def start_relay(
+    context: typer.Context,
+    sink: Annotated[str, typer.Argument(help="The sink whose completions are handed over.")],
+    *,
+    actor: Annotated[str | None, typer.Option(help="Send each to this Dramatiq actor: module:actor.")] = None,
+    handler: Annotated[str | None, typer.Option(help="Call this function with each: module:function.")] = None,
+    models: Annotated[str | None, typer.Option(help="Of these models, separated by commas, not of all.")] = None,
+    lease: Annotated[float, typer.Option(help="Seconds until one that was not taken comes again.")] = DEFAULT_LEASE_S,
+) -> None:
+    """Hand replies that were sent on to a sink to whoever stores them, at least once, until told to stop."""
+    if (actor is None) == (handler is None):
+        raise typer.BadParameter("name either --actor or --handler")
+    hand = relay.to_actor(actor) if actor else relay.to_function(handler or "")
+    named = [name.strip() for name in models.split(",")] if models else None
+    with place_of(context).client() as client:
+        relay.hand_over(client, sink, hand, named, lease_s=lease)
 
 
 @app.command("embed-text")

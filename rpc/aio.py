@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, overload
@@ -23,10 +23,12 @@ from rpc.keys import reply_channel
 from rpc.messages import Job, Reply
 from rpc.parts import Progress, progress
 from rpc.plans import EmbedOptions, ListOptions, Plan, TranscribeOptions
+from rpc.relay import relay_awaited
 from rpc.requests import Asked, CallOptions, OnError
 from rpc.results import Embeddings, Face, Transcript, Vector
 from rpc.settings import RedisSettings
 from rpc.sights import Sights
+from rpc.sinks import DEFAULT_LEASE_S, Completion
 from rpc.waits import missing
 
 T = TypeVar("T")
@@ -134,6 +136,21 @@ class AsyncClient:
     async def progress(self, model: str, job_id: str) -> Progress:
         """Return how far a job is, whoever submitted it."""
         return await self.ask(progress(self._prefix, model, job_id))
+
+    async def consume(
+        self,
+        sink: str,
+        handler: Callable[[Completion], Awaitable[object]],
+        *,
+        models: Sequence[str] | None = None,
+        lease_s: float = DEFAULT_LEASE_S,
+    ) -> None:
+        """Hand the replies that were sent on to a sink to `handler`, at least once each, until it is cancelled.
+
+        Those of all models unless some are named. One that `handler` raises on comes again after `lease_s`. It has a
+        connection of its own.
+        """
+        await relay_awaited(self._settings, sink, handler, models=models, lease_s=lease_s)
 
     async def call(
         self,

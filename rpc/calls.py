@@ -53,7 +53,10 @@ def submit(settings: RedisSettings, jobs: Sequence[Job]) -> Call[list[bool]]:
     replies = [everything[last - 1] for last in lasts]
     full = next((reply for reply in replies if reply[0] == b"full"), None)
     if full is not None:
-        raise QueueFull(f"{jobs[0].lane} lane of {jobs[0].model} holds {full[1]} jobs, its bound")
+        where = f"the sink {jobs[0].sink}" if full[2] == b"sink" else f"{jobs[0].lane} lane"
+        raise QueueFull(
+            f"{where} of {jobs[0].model} holds {full[1]} {'replies' if full[2] == b'sink' else 'jobs'}, its bound"
+        )
     return [reply[0] == b"done" for reply in replies]
 
 
@@ -70,9 +73,10 @@ def _submit_commands(settings: RedisSettings, job: Job) -> list[Command]:
         raise InvalidInput(f"the payload of {len(payload)} bytes is over the limit of {settings.max_payload_bytes}")
     life_ms = job.ttl_ms + JOB_MARGIN_MS
     there = [keys.blob(job.id, number) for number in blobs]
-    names = (keys.stream(job.lane), keys.job(job.id), keys.result(job.id), keys.config, *there)
+    sinks = [keys.sink(job.sink)] if job.sink else []
+    names = (keys.stream(job.lane), keys.job(job.id), keys.result(job.id), keys.config, *sinks, *there)
     written = chain.from_iterable(_write(name, data, life_ms) for name, data in zip(there, blobs.values(), strict=True))
-    return [*written, script("submit", names, (DEFAULT_MAX_JOBS, life_ms, *fields))]
+    return [*written, script("submit", names, (DEFAULT_MAX_JOBS, life_ms, len(sinks), *fields))]
 
 
 def _write(key: str, data: bytes, life_ms: int) -> Iterator[Command]:

@@ -4,7 +4,7 @@ import contextlib
 import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, overload
 
@@ -22,10 +22,12 @@ from rpc.listener import Listener, Slot
 from rpc.messages import Job, Reply
 from rpc.parts import Progress, progress
 from rpc.plans import EmbedOptions, ListOptions, Plan, TranscribeOptions
+from rpc.relay import relay
 from rpc.requests import Asked, CallOptions, OnError
 from rpc.results import Embeddings, Face, Transcript, Vector
 from rpc.settings import RedisSettings
 from rpc.sights import Sights
+from rpc.sinks import DEFAULT_LEASE_S, Completion
 from rpc.waits import missing
 
 T = TypeVar("T")
@@ -134,6 +136,22 @@ class Client:
     def progress(self, model: str, job_id: str) -> Progress:
         """Return how far a job is, whoever submitted it."""
         return self.ask(progress(self._prefix, model, job_id))
+
+    def consume(
+        self,
+        sink: str,
+        handler: Callable[[Completion], object],
+        *,
+        models: Sequence[str] | None = None,
+        stop: threading.Event | None = None,
+        lease_s: float = DEFAULT_LEASE_S,
+    ) -> None:
+        """Hand the replies that were sent on to a sink to `handler`, at least once each, until `stop` is set.
+
+        Those of all models unless some are named. One that `handler` raises on comes again after `lease_s`. It has a
+        connection of its own.
+        """
+        relay(self._settings, sink, handler, models=models, stop=stop, lease_s=lease_s)
 
     def call(
         self,

@@ -15,7 +15,7 @@ import msgpack
 import numpy as np
 
 from rpc.errors import InvalidInput, RpcError
-from rpc.keys import Lane, check_job_id
+from rpc.keys import Lane, check_job_id, check_sink
 from rpc.messages import HOUR_MS, WIRE_VERSION, Blob, Encoding, Failure, Job, Meta, Reply, Success
 
 READABLE_VERSIONS = frozenset({WIRE_VERSION})
@@ -45,12 +45,14 @@ class Malformed(InvalidInput):
         job_id: whom to answer, or None if the entry does not say.
         reply: the channel to tell, or "".
         encoding: how to answer.
+        sink: the stream of completions that gets the answer too, or "".
     """
 
-    def __init__(self, message: str, *, job_id: str | None, reply: str, encoding: Encoding) -> None:
+    def __init__(self, message: str, *, job_id: str | None, reply: str, encoding: Encoding, sink: str = "") -> None:
         super().__init__(message)
         self.job_id = job_id
         self.reply = reply
+        self.sink = sink
         self.encoding: Encoding = encoding
 
 
@@ -153,6 +155,8 @@ def job_fields(job: Job) -> list[str | bytes | int]:
         fields += ["reply", job.reply]
     if job.traceparent:
         fields += ["traceparent", job.traceparent]
+    if job.sink:
+        fields += ["sink", job.sink]
     inputs = [_blob_map(given) if isinstance(given, Blob) else given for given in job.inputs]
     return [*fields, "payload", pack({"inputs": inputs, "options": dict(job.options)})]
 
@@ -176,9 +180,10 @@ def read_job(model: str, lane: Lane, entry_id: str, raw: Sequence[bytes], *, mos
     fields = dict(zip(raw[::2], raw[1::2], strict=True))
     encoding: Encoding = "json" if b"json" in fields and b"payload" not in fields else "msgpack"
     reply = fields.get(b"reply", b"").decode("ascii", "replace")
-    job_id = None
+    job_id, sink = None, ""
     try:
         job_id = _job_id(fields, entry_id)
+        sink = check_sink(_text(fields, b"sink")) if b"sink" in fields else ""
         _check_version(fields)
         _check_size(fields, most_bytes)
         inputs, options = _read_payload(fields)
@@ -193,10 +198,11 @@ def read_job(model: str, lane: Lane, entry_id: str, raw: Sequence[bytes], *, mos
             keep_ms=_number(fields, b"keep_ms", HOUR_MS),
             reply=reply,
             traceparent=fields.get(b"traceparent", b"").decode("ascii", "replace"),
+            sink=sink,
             encoding=encoding,
         )
     except RpcError as error:
-        raise Malformed(str(error), job_id=job_id, reply=reply, encoding=encoding) from error
+        raise Malformed(str(error), job_id=job_id, reply=reply, encoding=encoding, sink=sink) from error
 
 
 def _job_id(fields: Mapping[bytes, bytes], entry_id: str) -> str:

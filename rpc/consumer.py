@@ -163,8 +163,18 @@ class Consumer:
             belonging = self._belonging(job_id, delivery.blobs)
             names += belonging
             keep_ms = max(1, settlement.keep_ms)
+            told = self._sunk(delivery, job_id, settlement.whole)
+            if told:
+                names.append(self.keys.sink(delivery.job.sink))
             arguments += (delivery.entry_id, job_id, keep_ms, delivery.job.reply, settlement.reply, len(belonging))
+            arguments += (len(told), *told)
         return script("complete", names, arguments)
+
+    def _sunk(self, delivery: Delivery, job_id: str, whole: bytes) -> list[Any]:
+        """Return what the sink of a delivery is told, if it has one; an empty reply is the one that is kept."""
+        if not delivery.job.sink:
+            return []
+        return ["v", WIRE_VERSION, "id", job_id, "model", self.keys.model, "op", delivery.op, "reply", whole]
 
     def bury(self, delivery: Delivery, failure: Failure) -> bool:
         """Move an entry to the dead letter and answer with the error; return whether it was still ours."""
@@ -176,9 +186,12 @@ class Consumer:
             self.keys.dead,
             *self._belonging(job_id, delivery.blobs),
         )
+        told = self._sunk(delivery, job_id, b"") if job_id else []
+        if told:
+            names = (*names, self.keys.sink(delivery.job.sink))
         reply = encode_reply(failure, delivery.job.encoding)
         entry = (delivery.entry_id, job_id, HOUR_MS, delivery.job.reply, reply, DEAD_KEPT)
-        arguments = (GROUP, self.name, *entry, *self._dead_fields(delivery, failure))
+        arguments = (GROUP, self.name, *entry, len(told), *told, *self._dead_fields(delivery, failure))
         (moved,) = self._connection.send([script("dead", names, arguments)])
         return bool(moved)
 

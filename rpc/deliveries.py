@@ -62,6 +62,11 @@ class Delivery:
         return [] if isinstance(self.job, Malformed) else self.job.blobs
 
     @property
+    def op(self) -> str:
+        """What it asks for; "" if it cannot be read."""
+        return "" if isinstance(self.job, Malformed) else self.job.op
+
+    @property
     def submitted_ms(self) -> int:
         """Server time at which the job was queued."""
         return int(self.entry_id.partition("-")[0])
@@ -83,11 +88,15 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """The end of a job: its encoded reply, and how long to keep it."""
+    """The end of a job: its encoded reply, and how long to keep it.
+
+    `whole` is the reply that goes to the job's sink, where that is not the one that is kept.
+    """
 
     delivery: Delivery
     reply: bytes
     keep_ms: int
+    whole: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,7 +103,7 @@ def lasting_keys(prefix: str) -> Call[list[str]]:
         found |= {name.decode("utf-8", "replace") for name, life in zip(names, lives, strict=True) if life == -1}
         seen += len(names)
         if cursor == b"0" or seen >= KEYS_LOOKED_AT:
-            return sorted(name for name in found if not name.endswith(_MEANT_TO_STAY))
+            return sorted(name for name in found if not name.endswith(_MEANT_TO_STAY) and "}:sink:" not in name)
 
 
 def peek(prefix: str, model: str, lane: Lane, count: int) -> Call[list[dict[str, Any]]]:

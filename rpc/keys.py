@@ -17,6 +17,9 @@ LANES: tuple[Lane, ...] = ("interactive", "bulk")
 GROUP = "workers"
 """The consumer group on every lane, created at id 0 so that jobs sent before the first worker count."""
 
+RELAY = "relay"
+"""The consumer group on every sink."""
+
 RELEASED = "~free"
 """The consumer that holds entries a draining worker gave back; any worker may claim them at once."""
 
@@ -29,6 +32,7 @@ DIED = "~died:"
 _MODEL = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _ENTRY_ID = re.compile(r"\d{1,19}-\d{1,19}")
 _JOB_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+_SINK = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 def _text(name: object) -> str:
@@ -54,6 +58,13 @@ def check_entry_id(entry_id: str) -> str:
     if not _ENTRY_ID.fullmatch(_text(entry_id)):
         raise InvalidInput(f"{entry_id!r} is no id of a stream entry, such as 1700000000000-0")
     return entry_id
+
+
+def check_sink(sink: str) -> str:
+    """Return the name of a sink, or raise `InvalidInput` if no key could be made of it."""
+    if not _SINK.fullmatch(_text(sink)):
+        raise InvalidInput(f"sink {sink!r} is not 1 to 64 of the characters A-Z a-z 0-9 _ . -")
+    return sink
 
 
 def check_lane(lane: str) -> Lane:
@@ -102,6 +113,10 @@ class Keys:
     def workers(self) -> str:
         """Sorted set: consumer -> server time in ms until which it counts as alive."""
         return self._key("workers")
+
+    def sink(self, sink: str) -> str:
+        """Stream, group `relay`: replies of jobs that named the sink, until somebody has taken them."""
+        return self._key(f"sink:{sink}")
 
     @property
     def config(self) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rpc.errors import RpcError, from_code
-from rpc.keys import LANES, Lane, check_job_id, check_lane, check_model
+from rpc.keys import LANES, Lane, check_job_id, check_lane, check_model, check_sink
 
 WIRE_VERSION = 1
 
@@ -51,6 +51,7 @@ class Job:
         keep_ms: how long the reply is kept; 0 keeps only a marker that it succeeded.
         reply: the channel that is told when the reply is there, or "".
         traceparent: W3C trace context, or "".
+        sink: the stream of completions that is to get the reply too, or "".
         encoding: how the payload came and the reply goes.
     """
 
@@ -64,6 +65,7 @@ class Job:
     keep_ms: int = HOUR_MS
     reply: str = ""
     traceparent: str = ""
+    sink: str = ""
     encoding: Encoding = "msgpack"
 
     def __post_init__(self) -> None:
@@ -71,6 +73,8 @@ class Job:
         check_model(self.model)
         check_job_id(self.id)
         check_lane(self.lane)
+        if self.sink:
+            check_sink(self.sink)
 
     @property
     def blobs(self) -> list[int]:

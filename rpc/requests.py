@@ -44,6 +44,7 @@ class CallOptions(TypedDict, total=False):
         keep_s: how long the reply can be fetched; 3600 s unless given.
         cancel_abandoned: whether the job is cancelled if the caller stops waiting before it has the reply, because
             its time is up or it is itself cancelled. False unless given: the job goes on, and its id fetches the reply.
+        sink: the name of the sink that gets the reply as well, whole even with `keep_s` 0; see `rpc.sinks`.
     """
 
     timeout_s: float
@@ -51,6 +52,7 @@ class CallOptions(TypedDict, total=False):
     job_id: str
     keep_s: float
     cancel_abandoned: bool
+    sink: str
 
 
 def deadline(options: CallOptions) -> Deadline:
@@ -98,6 +100,7 @@ def job(asked: Asked, inputs: Sequence[Any], call: CallOptions) -> Job:
         ttl_ms=max(1, int(timeout_s * 1000)),
         keep_ms=int(keep_s * 1000),
         reply=asked.reply,
+        sink=call.get("sink", ""),
     )
 
 

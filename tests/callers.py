@@ -1,12 +1,14 @@
 """Both clients behind one blocking face, so that one test holds them to one promise."""
 
 import asyncio
+import contextlib
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from rpc import AsyncClient, Client, RedisSettings
+from rpc.sinks import Completion
 
 T = TypeVar("T")
 
@@ -32,6 +34,20 @@ class Awaited:
     def __getattr__(self, name: str) -> Callable[..., Any]:
         """Return a method of the client, to be called from any thread."""
         return lambda *args, **kwargs: self._run(getattr(self._client, name)(*args, **kwargs))
+
+    @contextlib.contextmanager
+    def consuming(self, sink: str, take: Callable[[Completion], None], **given: Any) -> Iterator[None]:
+        """Hand completions of a sink to `take`, in a task of the loop, until left."""
+
+        async def taken(completion: Completion) -> None:
+            take(completion)
+
+        taking = asyncio.run_coroutine_threadsafe(self._client.consume(sink, taken, **given), self._loop)
+        try:
+            yield
+        finally:
+            taking.cancel()
+            self._run(asyncio.sleep(0))
 
     @property
     def waiting(self) -> int:
@@ -65,6 +81,22 @@ class Callers:
     def start(self, call: Callable[..., T], *args: Any, **kwargs: Any) -> "Future[T]":
         """Return a call under way."""
         return self._threads.submit(call, *args, **kwargs)
+
+    @contextlib.contextmanager
+    def consuming(self, sink: str, take: Callable[[Completion], None], **given: Any) -> Iterator[None]:
+        """Hand completions of a sink to `take`, in the background, until left."""
+        client = self.make()
+        if isinstance(client, Awaited):
+            with client.consuming(sink, take, **given):
+                yield
+            return
+        stop = threading.Event()
+        taking = self.start(client.consume, sink, take, stop=stop, **given)
+        try:
+            yield
+        finally:
+            stop.set()
+            taking.result(LOOP_S)
 
     def close(self) -> None:
         """Close every client made."""

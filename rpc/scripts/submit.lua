@@ -1,10 +1,13 @@
--- Queue a job unless it is already queued, answered, or the lane is full. Sent twice it does nothing more.
--- KEYS  1 stream of the lane · 2 job key · 3 result key · 4 config hash · 5.. the job's blobs, written before
--- ARGV  1 bound used if the config names none · 2 job key's life in ms · 3.. fields of the entry
+-- Queue a job unless it is already queued, answered, or the lane or its sink is full. Sent twice it does nothing more.
+-- KEYS  1 stream of the lane · 2 job key · 3 result key · 4 config hash · then its sink, if it has one · then the
+--       job's blobs, written before
+-- ARGV  1 bound used if the config names none · 2 job key's life in ms · 3 number of sinks: 0 or 1
+--       4.. fields of the entry
 -- Returns {'done'} a reply is there · {'joined', entry} the job is already queued
---         {'full', length} nothing queued · {'queued', entry}
+--         {'full', length, 'lane' or 'sink'} nothing queued · {'queued', entry}
+local sinks = tonumber(ARGV[3])
 local function forget_blobs()
-  for i = 5, #KEYS do redis.call('DEL', KEYS[i]) end
+  for i = 5 + sinks, #KEYS do redis.call('DEL', KEYS[i]) end
 end
 local entry = redis.call('GET', KEYS[2])
 if redis.call('EXISTS', KEYS[3]) == 1 then
@@ -14,11 +17,13 @@ if redis.call('EXISTS', KEYS[3]) == 1 then
 end
 if entry then return {'joined', entry} end
 local bound = tonumber(redis.call('HGET', KEYS[4], 'max_jobs') or ARGV[1])
-local length = redis.call('XLEN', KEYS[1])
-if length >= bound then
-  forget_blobs()
-  return {'full', length}
+for i, where in ipairs({'lane', sinks > 0 and 'sink' or nil}) do
+  local length = redis.call('XLEN', KEYS[i == 1 and 1 or 5])
+  if length >= bound then
+    forget_blobs()
+    return {'full', length, where}
+  end
 end
-entry = redis.call('XADD', KEYS[1], '*', unpack(ARGV, 3))
+entry = redis.call('XADD', KEYS[1], '*', unpack(ARGV, 4))
 redis.call('SET', KEYS[2], entry, 'PX', ARGV[2])
 return {'queued', entry}

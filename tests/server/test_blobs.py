@@ -46,7 +46,9 @@ def blobs(raw: "Redis") -> list[str]:
 
 @pytest.fixture
 def raw(raw: "Redis") -> Iterator["Redis"]:
-    """Yield the server; whatever a test did, no blob may be left behind."""
+    """Yield the server without what tests of other modules left; whatever a test did, no blob may be left behind."""
+    for name in raw.scan_iter(match="*:blob:*", count=1000):
+        raw.unlink(name)
     yield raw
     assert blobs(raw) == []
 

@@ -460,7 +460,7 @@ def service_calls(c):
 
 def all_of(c, calls):
     public = {name for name in dir(c) if not name.startswith("_") and callable(getattr(c, name))}
-    assert public - {"asked"} == {"close", *calls}, public ^ {"close", *calls}
+    assert public - {"asked", "consume"} == {"close", *calls}, public ^ {"close", *calls}
     return calls.values()
 
 async def awaited():

@@ -133,7 +133,14 @@ def test_every_error_code_is_documented(kind: type[RpcError]) -> None:
 
 def key_kinds() -> list[str]:
     """Return one key of every kind there is, spelled with placeholders."""
-    holders = {"job_id": "<id>", "consumer": "<consumer>", "prefix": "penstock", "client": "<client>", "number": "<n>"}
+    holders = {
+        "job_id": "<id>",
+        "consumer": "<consumer>",
+        "prefix": "penstock",
+        "client": "<client>",
+        "number": "<n>",
+        "sink": "<sink>",
+    }
     of_model = Keys("penstock", "M")
     kinds = [of_model.stream(lane) for lane in LANES]
     for name, member in vars(Keys).items():

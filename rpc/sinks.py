@@ -1,0 +1,146 @@
+"""Replies that were sent on to a sink, as whoever takes them reads them: conversations, and no connection in sight.
+
+A sink is a stream of each model whose jobs named it. It gets the reply of a job in the very step that settles the job,
+and keeps it until it is told that it was taken: each reply is handed out at least once.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rpc.calls import Call, Command, Round, Tolerant, read_reply
+from rpc.errors import InvalidInput, RpcError
+from rpc.keys import RELAY, Keys, check_model, check_sink
+from rpc.messages import Failure, Meta, Reply, Success
+
+DEFAULT_LEASE_S = 30.0
+"""How long a completion stays with one who took it and is not done, before it is handed out again."""
+
+TOGETHER = 16
+"""The most completions taken at a time of each model: whoever takes them has the lease for all of them."""
+
+BLOCK_MS = 1000
+"""The longest wait for a new one, so that who waits can be stopped and hears of new models."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """The end of one job, as a sink hands it out.
+
+    Attributes:
+        model: whose job it was.
+        job_id: its id: the key to store the result under, since the same completion may be handed out again.
+        op: what was asked; "" of an entry that was no job.
+        reply: result or error.
+        entry: which entry of the sink it is.
+    """
+
+    model: str
+    job_id: str
+    op: str
+    reply: Reply
+    entry: str
+
+    def result(self) -> Mapping[str, Any]:
+        """Return the result; raise the error if the job failed."""
+        if isinstance(self.reply, Failure):
+            raise self.reply.error()
+        return self.reply.result or {}
+
+    @property
+    def error(self) -> RpcError | None:
+        """The error the job ended with, or None."""
+        return self.reply.error() if isinstance(self.reply, Failure) else None
+
+    @property
+    def meta(self) -> Meta:
+        """How the job fared, as far as that is told."""
+        return self.reply.meta if isinstance(self.reply, Success) else Meta()
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Who takes what.
+
+    Attributes:
+        sink: the name of the sink.
+        models: whose completions.
+        consumer: the name of who takes them; no other has it.
+        lease_ms: how long one may be in hand before it is handed out again.
+    """
+
+    prefix: str
+    sink: str
+    models: Sequence[str]
+    consumer: str
+    lease_ms: int
+
+    def __post_init__(self) -> None:
+        """Refuse names that would make a malformed key."""
+        check_sink(self.sink)
+        for model in self.models:
+            check_model(model)
+
+    def stream(self, model: str) -> str:
+        """Return the key of the sink of a model."""
+        return Keys(self.prefix, model).sink(self.sink)
+
+
+def ensure(reading: Reading) -> Call[None]:
+    """Make the groups where they are missing, from the first completion on."""
+    commands: Round = [("XGROUP", "CREATE", reading.stream(model), RELAY, "0", "MKSTREAM") for model in reading.models]
+    for reply in (yield Tolerant(commands)):
+        if isinstance(reply, Exception) and "BUSYGROUP" not in str(reply):
+            raise reply
+
+
+def abandoned(reading: Reading) -> Call[list[Completion]]:
+    """Take completions whose lease is over: of those who died, and those that failed here."""
+    idle, count = reading.lease_ms, TOGETHER
+    replies = yield [
+        ("XAUTOCLAIM", reading.stream(model), RELAY, reading.consumer, idle, "0", "COUNT", count)
+        for model in reading.models
+    ]
+    return [
+        _completion(model, entry)
+        for model, reply in zip(reading.models, replies, strict=True)
+        for entry in reply[1]
+        # one that somebody deleted has no fields
+        if entry[1]
+    ]
+
+
+def arriving(reading: Reading, *, block_ms: int) -> Call[list[Completion]]:
+    """Take new completions; wait for the first one up to `block_ms`."""
+    streams = {reading.stream(model): model for model in reading.models}
+    command = ("XREADGROUP", "GROUP", RELAY, reading.consumer, "COUNT", TOGETHER, "BLOCK", block_ms, "STREAMS")
+    (found,) = yield [(*command, *streams, *(">" for _ in streams))]
+    return [_completion(streams[stream.decode()], entry) for stream, entries in found or () for entry in entries]
+
+
+def taken(reading: Reading, completion: Completion) -> Call[None]:
+    """Say that a completion is done with: it goes."""
+    stream = reading.stream(completion.model)
+    commands: list[Command] = [("XACK", stream, RELAY, completion.entry), ("XDEL", stream, completion.entry)]
+    yield commands
+
+
+def leave(reading: Reading) -> Call[None]:
+    """Go: what is still in hand is handed out again when its lease is over."""
+    commands = Tolerant(
+        [("XPENDING", reading.stream(model), RELAY, "-", "+", 1, reading.consumer) for model in reading.models]
+    )
+    held = yield commands
+    free = [model for model, left in zip(reading.models, held, strict=True) if left == []]
+    if free:
+        yield Tolerant([("XGROUP", "DELCONSUMER", reading.stream(model), RELAY, reading.consumer) for model in free])
+
+
+def _completion(model: str, entry: Sequence[Any]) -> Completion:
+    entry_id, flat = entry
+    fields = dict(zip(flat[::2], flat[1::2], strict=True))
+    try:
+        job_id, op = (fields.get(name, b"").decode() for name in (b"id", b"op"))
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"completion {entry_id.decode()} of {model} cannot be read: {error}") from error
+    return Completion(model, job_id, op, read_reply(fields.get(b"reply", b"")), entry_id.decode())
