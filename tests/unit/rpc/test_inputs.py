@@ -226,5 +226,5 @@ def test_a_file_that_is_not_there_is_told_by_the_system(tmp_path: Path) -> None:
 @pytest.mark.parametrize("wrong", [3, None, np.zeros(16_000, np.float32)], ids=str)
 def test_what_is_no_recording_is_refused_at_once(wrong: Any) -> None:
     """Samples without a rate are no recording."""
-    with pytest.raises(InvalidInput, match="bytes or a path"):
+    with pytest.raises(InvalidInput, match="bytes, a path or a reference"):
         inputs.recording(wrong, most_bytes=MOST_BYTES)
