@@ -31,7 +31,7 @@ FROM build AS worker-install
 RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
     --mount=type=cache,target=/root/.cache/pip \
     set -- /wheels/*.whl \
-    && pip --python /opt/penstock/bin/python install --constraint constraints.txt "$1[cli,hiredis,standins,worker]"
+    && pip --python /opt/penstock/bin/python install --constraint constraints.txt "$1[cli,hiredis,s3,standins,worker]"
 
 # Whisper's CTranslate2 wants the cuBLAS of CUDA 12, PyTorch brings that of its own CUDA, which may be a later one
 FROM worker-install AS cuda-install

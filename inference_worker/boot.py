@@ -20,7 +20,7 @@ from inference_worker.models.base import Model, Runtime
 from inference_worker.registry import RegistryError, Standins, build_all, check_named
 from inference_worker.settings import WorkerSettings
 from inference_worker.stamps import Stamps
-from rpc.settings import RedisSettings
+from rpc.settings import RedisSettings, SettingError
 
 log = logging.getLogger(__name__)
 
@@ -43,11 +43,11 @@ def main(arguments: Sequence[str]) -> int:
     logs.configure(settings)
     try:
         models = _models(settings, order["device"])
-    except RegistryError as error:
+        tether = Tether(order["name"], order["health"], stamps, link)
+        engine = Engine(models, settings, RedisSettings.model_validate(order["redis"]), tether)
+    except (RegistryError, SettingError) as error:
         sys.stderr.write(f"penstock worker: {error}\n")
         return exits.WRONG_SETTING
-    tether = Tether(order["name"], order["health"], stamps, link)
-    engine = Engine(models, settings, RedisSettings.model_validate(order["redis"]), tether)
     _stop_on_signals(engine)
     return _serve(engine)
 

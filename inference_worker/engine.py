@@ -15,6 +15,7 @@ from inference_worker.clock import ServerClock
 from inference_worker.finishing import BeyondUse
 from inference_worker.link import Gone, Link
 from inference_worker.lookout import Lookout
+from inference_worker.media.references import References
 from inference_worker.metrics import WorkerMetrics
 from inference_worker.models.base import Model
 from inference_worker.pipeline import Pipeline, Surroundings
@@ -54,13 +55,17 @@ class Tether:
 
 
 class Engine:
-    """Serves models until told to stop, or until one of its stages dies."""
+    """Serves models until told to stop, or until one of its stages dies.
+
+    Making one raises `SettingError` if references cannot be opened as the settings say.
+    """
 
     def __init__(self, models: Sequence[Model], settings: WorkerSettings, redis: RedisSettings, tether: Tether) -> None:
         self.metrics = WorkerMetrics()
         self._models = models
         self._settings = settings
         self._redis = redis
+        self._references = References.of(settings, most_bytes=redis.max_input_bytes)
         self._tether = tether
         self._state = State.LOADING
         self._started = time.time()
@@ -107,7 +112,14 @@ class Engine:
     def _surroundings(self) -> Surroundings:
         tether = self._tether
         return Surroundings(
-            tether.name, self._redis, self._settings, self.metrics, self._clock, tether.stamps, self._about
+            tether.name,
+            self._redis,
+            self._settings,
+            self.metrics,
+            self._clock,
+            tether.stamps,
+            self._references,
+            self._about,
         )
 
     def _about(self) -> dict[str, str]:

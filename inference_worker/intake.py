@@ -47,11 +47,13 @@ class Onward:
         start: takes jobs that are to be run.
         end: takes what is answered without being run.
         known: tells which entries are on their way, from being read until Redis knows their end.
+        tend: does what has come back to the thread that reads.
     """
 
     start: Callable[[Sequence[JobInHand]], None]
     end: Callable[[Iterable[Ending]], None]
     known: Callable[[], Collection[Place]]
+    tend: Callable[[], None]
 
 
 class Intake:
@@ -74,7 +76,7 @@ class Intake:
         self._clock = clock
         self._metrics = metrics
         self._batch_size = batch_size
-        self._start, self._end, self._known = onward.start, onward.end, onward.known
+        self._start, self._end, self._known, self._tend = onward.start, onward.end, onward.known, onward.tend
         self._stopping = threading.Event()
         self._unsure = True
         self._more_suspects = False
@@ -100,6 +102,7 @@ class Intake:
                 self._stopping.wait(RETRY_S)
 
     def _step(self) -> None:
+        self._tend()
         if self._unsure:
             self._consumer.ensure_groups()
             self._clock.heard(self._consumer.server_ms())

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 from inference_worker.models.base import DeviceFault, Model, Outcome, OutOfMemory
 from rpc.deliveries import Delivery
-from rpc.errors import DeadLettered, Expired, InvalidInput, ModelError, RpcError, UnknownModel
+from rpc.errors import DeadLettered, Expired, InvalidInput, ModelError, RpcError, Unavailable, UnknownModel
 from rpc.messages import HOUR_MS, Failure, Job, Meta, Reply, Success
 
 OLD_ENOUGH_TO_BE_ANSWERED_MS = 50
@@ -57,9 +57,13 @@ def blame(error: Exception) -> RpcError:
     return DeviceFault(text) if any(sign in text for sign in BROKEN) else ModelError(text)
 
 
+PASSING = (OutOfMemory, DeviceFault, Unavailable)
+"""What may be otherwise a while later: memory, a device, and where a referred file lies."""
+
+
 def passing(outcomes: Sequence[Outcome]) -> RpcError | None:
     """Return the error among what became of a job's inputs that may pass if the job is tried again, or None."""
-    return next((outcome for outcome in outcomes if isinstance(outcome, OutOfMemory | DeviceFault)), None)
+    return next((outcome for outcome in outcomes if isinstance(outcome, PASSING)), None)
 
 
 def delay_s(deliveries: int) -> float:

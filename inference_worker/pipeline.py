@@ -5,7 +5,6 @@ a thread   a pool        batching           a thread      a thread
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from inference_worker.batching import Policy
@@ -17,9 +16,10 @@ from inference_worker.intake import BLOCK_MS, Intake, Onward
 from inference_worker.job import JobInHand
 from inference_worker.keeping import Keeping
 from inference_worker.lookout import Watched
+from inference_worker.media.references import References
 from inference_worker.metrics import WorkerMetrics
 from inference_worker.models.base import Model
-from inference_worker.preparing import Preparing
+from inference_worker.preparing import Preparing, Sources, Threads
 from inference_worker.settings import WorkerSettings
 from inference_worker.stamps import Stamps
 from rpc.connection import BlockingConnection
@@ -43,6 +43,7 @@ class Surroundings:
     metrics: WorkerMetrics
     clock: ServerClock
     stamps: Stamps
+    references: References
     about: Callable[[], Mapping[str, str]]
 
 
@@ -57,8 +58,9 @@ class Pipeline:
         linger_s = settings.linger_ms / 1000 if model.overhead else 0.0
         policy = Policy(settings.budget_of(model.name) or model.budget, model.overhead, linger_s, settings.bulk_every)
         self._in_hand = InHand(policy, units_held=min(settings.units_held, model.held or settings.units_held))
-        # a pool each, because a query must not wait behind the decoding of a long recording
-        self._prepare_pool = ThreadPoolExecutor(settings.prepare_threads, f"prepare-{model.name}")
+        # threads of its own, because a query must not wait behind the decoding of a long recording
+        self._threads = self._pool("prepare")
+        self._fetchers = self._pool("fetch")
         # a consumer each, because a blocking read holds its connection, and a reply must not wait for it
         self._reader = self._consumer(block_s=BLOCK_MS / 1000)
         self._teller = self._consumer()
@@ -72,14 +74,13 @@ class Pipeline:
         self._inferring = Inferring(
             model, self._in_hand, self._metrics, stamps.stage(model.name), self._keeping, self._finishing.tell
         )
-        stages = [stamps.stage(model.name) for _ in range(settings.prepare_threads)]
         self._preparing = Preparing(
             model,
             self._in_hand,
-            self._prepare_pool,
-            self._fetcher.blob,
+            self._threads,
+            self._fetchers,
+            Sources(self._fetcher.blob, around.references.read),
             self._metrics,
-            stages,
             self._keeping,
             self._finishing.put,
         )
@@ -90,7 +91,7 @@ class Pipeline:
             around.clock,
             self._metrics,
             batch_size=settings.batch_size,
-            onward=Onward(self._start, self._finishing.put, self._known),
+            onward=Onward(self._start, self._finishing.put, self._known, self._tend),
         )
         self._metrics.weights(int(model.about().get("bytes", 0)))
         self._metrics.in_hand(lambda: float(len(self._in_hand.places())))
@@ -103,6 +104,15 @@ class Pipeline:
         self._preparing.start(jobs)
         if self.model.quick:
             self._inferring.catch_up()
+
+    def _tend(self) -> None:
+        if self.model.quick:
+            self._preparing.catch_up()
+            self._inferring.catch_up()
+
+    def _pool(self, name: str) -> Threads:
+        count = self._around.settings.prepare_threads
+        return Threads(f"{name}-{self.model.name}", [self._around.stamps.stage(self.model.name) for _ in range(count)])
 
     def _consumer(self, *, block_s: float = 0.0) -> Consumer:
         around = self._around
@@ -164,7 +174,8 @@ class Pipeline:
 
     def close(self) -> None:
         """End the prepare, infer and finish stages."""
-        self._prepare_pool.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
+        self._fetchers.close()
         self._in_hand.close()
         self._finishing.stop()
         if self._keeping:

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, ValidationInfo, field_validator
 
+from inference_worker.addresses import Prefix
 from rpc.deliveries import Limits
-from rpc.settings import complaint, read_environment
+from rpc.settings import SettingError, complaint, read_environment
 
 Device = Annotated[str, StringConstraints(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 
@@ -36,6 +37,9 @@ ENVIRONMENT = {
     "memory_check": ("PENSTOCK_MEMORY_CHECK",),
     "max_image_pixels": ("PENSTOCK_MAX_IMAGE_PIXELS",),
     "max_audio_s": ("PENSTOCK_MAX_AUDIO_S",),
+    "media_root": ("PENSTOCK_MEDIA_ROOT",),
+    "media_prefixes": ("PENSTOCK_MEDIA_PREFIXES",),
+    "media_timeout_s": ("PENSTOCK_MEDIA_TIMEOUT_S",),
     "units_held": ("PENSTOCK_UNITS_HELD",),
     "batch_cost": ("PENSTOCK_BATCH_COST",),
     "linger_ms": ("PENSTOCK_LINGER_MS", "BATCH_TIMEOUT_MS"),
@@ -65,6 +69,14 @@ def _default_cache() -> str:
     return str(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "penstock")
 
 
+def _check_root(root: str, origin: str) -> None:
+    """Refuse a root that is none. Once, at the start: an engine started later does without what has gone since."""
+    if root and not Path(root).is_dir():
+        raise SettingError(f"{origin}={root!r}: is no directory")
+    if root and Path(root).resolve() == Path("/"):
+        raise SettingError(f"{origin}={root!r}: would open every file of this machine")
+
+
 class WorkerSettings(BaseModel):
     """What a worker process is told.
 
@@ -84,6 +96,9 @@ class WorkerSettings(BaseModel):
         memory_check: whether models that do not fit into free memory are refused before any is loaded.
         max_image_pixels: the largest picture accepted, in pixels.
         max_audio_s: the longest recording accepted, in seconds.
+        media_root: the directory under which files are opened that jobs refer to; "" opens none.
+        media_prefixes: what URLs of stores must begin with to be opened, such as `s3://videos/`; none opens none.
+        media_timeout_s: how long a store may take to give a file.
         device: "auto", "cpu", "cuda" or "cuda:1".
         devices: several of them, by commas: an engine process for each, all under one supervisor.
         torch_threads: threads of one forward pass on the CPU; 0 leaves it to the library.
@@ -125,6 +140,9 @@ class WorkerSettings(BaseModel):
     memory_check: bool = True
     max_image_pixels: int = Field(50_000_000, ge=1)
     max_audio_s: float = Field(14_400.0, gt=0)
+    media_root: str = ""
+    media_prefixes: tuple[str, ...] = ()
+    media_timeout_s: float = Field(60.0, gt=0, le=86_400)
     device: Device = "auto"
     devices: tuple[Device, ...] = ()
     torch_threads: int = Field(0, ge=0)
@@ -157,6 +175,12 @@ class WorkerSettings(BaseModel):
                 raise ValueError(f"names no {str(info.field_name).removesuffix('s')}")
         return value
 
+    @field_validator("media_prefixes", mode="before")
+    @classmethod
+    def _prefixes(cls, value: Any) -> Any:
+        texts = value.replace(",", " ").split() if isinstance(value, str) else value
+        return tuple(str(Prefix.of(text)) for text in texts)
+
     @field_validator("standins", mode="before")
     @classmethod
     def _switch(cls, value: Any) -> Any:
@@ -180,9 +204,11 @@ class WorkerSettings(BaseModel):
         values, origin = read_environment(ENVIRONMENT, environ)
         chosen = {**values, **{name: value for name, value in given.items() if value is not None}}
         try:
-            return cls.model_validate(chosen)
+            settings = cls.model_validate(chosen)
         except ValidationError as error:
             raise complaint(error, origin) from None
+        _check_root(settings.media_root, origin["media_root"])
+        return settings
 
     @property
     def serving(self) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from rpc.errors import (
     Unavailable,
     UnknownModel,
 )
+from rpc.messages import Reference
 from rpc.model_service import AsyncModelServiceClient, ModelServiceClient
 from rpc.parts import Progress
 from rpc.results import Embeddings, Face, Segment, Transcript, Word
@@ -40,6 +41,7 @@ __all__ = [
     "Progress",
     "QueueFull",
     "RedisSettings",
+    "Reference",
     "RpcError",
     "Segment",
     "Timeout",

@@ -223,9 +223,9 @@ class AsyncClient:
     ) -> Vector:
         """Return the vector of a picture, float32 (d,), of unit norm unless `normalize` is off.
 
-        `image` is bytes of a file, a path, a PIL image, or pixels: uint8 (h, w, 3), RGB. A picture larger than the
-        model sees is shrunk here if that loses nothing, unless `shrink` is off. A file that cannot be read is an
-        `OSError`.
+        `image` is bytes of a file, a path, a PIL image, pixels: uint8 (h, w, 3), RGB, or a `Reference`, which the
+        worker opens. A picture larger than the model sees is shrunk here if that loses nothing, unless `shrink` is
+        off. A file that cannot be read is an `OSError`.
         """
         asked = self.asked(model, "embed_image", {"normalize": normalize})
         sees = await self._sees(model, asked=shrink)
@@ -270,9 +270,10 @@ class AsyncClient:
         model: str = "whisper",
         **options: Unpack[TranscribeOptions],
     ) -> Transcript:
-        """Return what is said in a recording, given as bytes or a path. Waits an hour unless `timeout_s` is given.
+        """Return what is said in a recording, given as bytes, a path or a `Reference`.
 
-        `language` is a code such as "ko"; it is detected unless given. With `word_timestamps` each word gets its time.
+        Waits an hour unless `timeout_s` is given. `language` is a code such as "ko"; it is detected unless given.
+        With `word_timestamps` each word gets its time.
         """
         spoken = {"language": language, "word_timestamps": word_timestamps}
         chosen, call = plans.split(spoken, options)

@@ -16,7 +16,7 @@ import numpy as np
 
 from rpc.errors import InvalidInput, RpcError
 from rpc.keys import Lane, check_job_id, check_sink
-from rpc.messages import HOUR_MS, WIRE_VERSION, Blob, Encoding, Failure, Job, Meta, Reply, Success
+from rpc.messages import HOUR_MS, WIRE_VERSION, Blob, Encoding, Failure, Job, Meta, Reference, Reply, Success
 
 READABLE_VERSIONS = frozenset({WIRE_VERSION})
 
@@ -157,17 +157,26 @@ def job_fields(job: Job) -> list[str | bytes | int]:
         fields += ["traceparent", job.traceparent]
     if job.sink:
         fields += ["sink", job.sink]
-    inputs = [_blob_map(given) if isinstance(given, Blob) else given for given in job.inputs]
+    inputs = [_input_map(given) for given in job.inputs]
     return [*fields, "payload", pack({"inputs": inputs, "options": dict(job.options)})]
 
 
-def _blob_map(blob: Blob) -> dict[str, Any]:
-    return {"blob": blob.number, "packed": True} if blob.packed else {"blob": blob.number}
+def _input_map(given: Any) -> Any:
+    """Return an input as it stands in a payload."""
+    if isinstance(given, Reference):
+        return {"ref": given.url}
+    if not isinstance(given, Blob):
+        return given
+    return {"blob": given.number, "packed": True} if given.packed else {"blob": given.number}
 
 
-def _read_blobs(given: Any) -> Any:
-    """Return the input, or the blob it stands for."""
-    if not (isinstance(given, dict) and given.keys() in _BLOB_FIELDS):
+def _read_input(given: Any) -> Any:
+    """Return the input, or the blob or reference it stands for."""
+    if not isinstance(given, dict):
+        return given
+    if given.keys() == _REFERENCE_FIELDS:
+        return Reference(given["ref"])
+    if given.keys() not in _BLOB_FIELDS:
         return given
     number, packed = given["blob"], given.get("packed", False)
     if type(number) is not int or not 0 <= number < MOST_BLOBS:
@@ -258,7 +267,7 @@ def _read_payload(fields: Mapping[bytes, bytes]) -> tuple[list[Any], dict[str, A
     if not isinstance(options, dict):
         raise InvalidInput('"options" is no map')
     _check_levels(payload)
-    return list(map(_read_blobs, inputs)), options
+    return list(map(_read_input, inputs)), options
 
 
 def from_json(text: bytes) -> Any:
@@ -285,7 +294,9 @@ def payload_of(raw: Mapping[bytes, bytes]) -> Any:
         inputs, options = _read_payload(raw)
     except InvalidInput as error:
         return str(error)
-    return {"inputs": [_blob_map(given) if isinstance(given, Blob) else given for given in inputs], "options": options}
+    # of a reference no more than people may see
+    shown = [{"ref": str(given)} if isinstance(given, Reference) else _input_map(given) for given in inputs]
+    return {"inputs": shown, "options": options}
 
 
 def _fields(flat: Meta | Failure) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rpc.errors import InvalidInput
+from rpc.messages import Reference
 from rpc.results import Size
 
 MOST_PIXELS = 50_000_000
@@ -25,16 +26,16 @@ class Sent:
     """A picture as it travels.
 
     Attributes:
-        given: the bytes of a file, or pixels, uint8 (h, w, 3), RGB.
+        given: the bytes of a file, or pixels, uint8 (h, w, 3), RGB, or a reference.
         size: width and height of the upright picture it was shrunk from; None if it was not.
     """
 
-    given: bytes | NDArray[np.uint8]
+    given: Any
     size: Size | None = None
 
 
-def recording(audio: Any, *, most_bytes: int) -> bytes:
-    """Return the bytes of a recording, given as such or by its path.
+def recording(audio: Any, *, most_bytes: int) -> bytes | Reference:
+    """Return the bytes of a recording, given as such or by its path; a reference is left to the worker.
 
     Raises:
         InvalidInput: neither, or a file of more than `most_bytes`.
@@ -42,15 +43,18 @@ def recording(audio: Any, *, most_bytes: int) -> bytes:
     """
     if isinstance(audio, bytes | bytearray | memoryview):
         return bytes(audio)
+    if isinstance(audio, Reference):
+        return audio
     if isinstance(audio, str | os.PathLike):
         return _read(Path(audio), most_bytes)
-    raise InvalidInput(f"a recording is bytes or a path, not {type(audio).__name__}")
+    raise InvalidInput(f"a recording is bytes, a path or a reference, not {type(audio).__name__}")
 
 
 def picture(image: Any, sees: str, *, most_bytes: int) -> Sent:
     """Return a picture as it is to be sent to a model that sees so much of it.
 
-    `image` is bytes of a file, a path, a PIL image, or pixels: uint8 (h, w, 3), RGB. `sees` is "384x384" (every
+    `image` is bytes of a file, a path, a PIL image, pixels: uint8 (h, w, 3), RGB, or a reference, which is left to
+    the worker. `sees` is "384x384" (every
     picture becomes that), "<=1280" (no side is longer), or "" (unknown: nothing is shrunk). It is shrunk only if
     Pillow is there, and if that loses nothing: the worker would have made the same pixels of it.
 
@@ -58,6 +62,8 @@ def picture(image: Any, sees: str, *, most_bytes: int) -> Sent:
         InvalidInput: nothing of that, a file of more than `most_bytes`, or a PIL image that has no pixels to send.
         OSError: the file cannot be read.
     """
+    if isinstance(image, Reference):
+        return Sent(image)
     if isinstance(image, str | os.PathLike):
         return _encoded(_read(Path(image), most_bytes), sees)
     if isinstance(image, bytes | bytearray | memoryview):
@@ -66,7 +72,7 @@ def picture(image: Any, sees: str, *, most_bytes: int) -> Sent:
         return _pixels(_decoded(image), sees)
     if isinstance(image, np.ndarray):
         return _pixels(image, sees)
-    raise InvalidInput(f"an image is bytes, a path, a PIL image or an array, not {type(image).__name__}")
+    raise InvalidInput(f"an image is bytes, a path, a PIL image, an array or a reference, not {type(image).__name__}")
 
 
 @cache

@@ -1,11 +1,12 @@
 """What is said on the wire, as values: a job, and the reply to it. No I/O, no spelling."""
 
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from rpc.errors import RpcError, from_code
+from rpc.errors import InvalidInput, RpcError, from_code
 from rpc.keys import LANES, Lane, check_job_id, check_lane, check_model, check_sink
 
 WIRE_VERSION = 1
@@ -17,6 +18,13 @@ JOB_MARGIN_MS = 600_000
 
 MOST_TOLD = 2_000
 """Characters of what is said of an error: some of it may be the caller's own words."""
+
+MOST_URL_CHARS = 2_000
+"""The longest URL of a reference."""
+
+MOST_SHOWN_CHARS = 200
+
+_SECRETS = re.compile(r"//[^/]*@|//[^/@]*:(?![0-9]+/)[^@]*@")
 
 Encoding = Literal["msgpack", "json"]
 
@@ -39,12 +47,39 @@ class Blob:
     packed: bool = False
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Reference:
+    """An input that lies where its worker can open it: `file:talks/a.wav`, `s3://videos/a.wav`.
+
+    Its text is that of the URL without what may be secret: query, user and password.
+    """
+
+    url: str
+
+    def __post_init__(self) -> None:
+        """Refuse what is no URL; whether it may be opened is for the worker to say."""
+        if not isinstance(self.url, str):
+            raise InvalidInput(f"a reference is a URL, not {type(self.url).__name__}")
+        if not 0 < len(self.url) <= MOST_URL_CHARS:
+            raise InvalidInput(f"a reference has 1 to {MOST_URL_CHARS} characters, not {len(self.url)}")
+
+    def __str__(self) -> str:
+        """Return the URL as people may see it."""
+        shown = _SECRETS.sub("//***@", re.split(r"[?#]", self.url, maxsplit=1)[0])
+        return shown if len(shown) <= MOST_SHOWN_CHARS else f"{shown[:MOST_SHOWN_CHARS]}..."
+
+    def __repr__(self) -> str:
+        """Return the same; it ends up in logs."""
+        return f"Reference({str(self)!r})"
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One request to a model.
 
     Attributes:
-        inputs: each a str (text), bytes (an encoded file), an array (pixels), or a `Blob` in place of one of these.
+        inputs: each a str (text), bytes (an encoded file), an array (pixels), or a `Blob` or
+            `Reference` in place of one of these.
         options: what the op offers, by name.
         id: chosen by the caller or made up; the same id twice is the same job.
         ttl_ms: how long after its submission the job may still be started.

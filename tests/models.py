@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from inference_worker.models.base import InvalidInput, Model, Outcome, Unit
+from inference_worker.models.base import InvalidInput, Model, Outcome, Unit, failed_inputs
 
 GATE_S = 60.0
 """How long a gate stays closed at most, so that no test can hang on one."""
@@ -227,3 +227,29 @@ class CannotWarmUp(Model):
     def infer(self, units: Sequence[Unit]) -> Sequence[Any]:
         """Never run."""
         raise AssertionError(f"not warm, and asked for {len(units)} units")
+
+
+class Gives(Model):
+    """op `give`: gives its inputs back, as `echo` does, but is not run where jobs are read."""
+
+    name = "gives"
+    ops = ("give",)
+
+    def infer(self, units: Sequence[Unit]) -> Sequence[Any]:
+        """Return the inputs."""
+        return [unit.data for unit in units]
+
+
+class Text(Upper):
+    """op `text`: the same of texts that come as bytes too."""
+
+    name = "text"
+    ops = ("text",)
+
+    def prepare(self, op: str, given: Any, options: Mapping[str, Any]) -> list[Unit]:
+        """Return the text as one unit."""
+        return super().prepare(op, given.decode() if isinstance(given, bytes) else given, options)
+
+    def finish(self, op: str, outcomes: Sequence[Outcome]) -> Mapping[str, Any]:
+        """Return the texts, None where one failed, and the failures."""
+        return {**super().finish(op, outcomes), "failed": failed_inputs(outcomes)}

@@ -114,7 +114,7 @@ class Supervisor:
             "settings": self._settings.model_dump(mode="json"),
             "redis": {**self._redis.model_dump(mode="json"), "url": self._redis.url.get_secret_value()},
         }
-        stages = len(self._settings.serving) * (STAGES_PER_MODEL + self._settings.prepare_threads)
+        stages = len(self._settings.serving) * (STAGES_PER_MODEL + 2 * self._settings.prepare_threads)
         self._engines[place] = EngineProcess(device, order, stages=stages)
 
     def _running(self) -> list[EngineProcess]:

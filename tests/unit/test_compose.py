@@ -230,11 +230,14 @@ def test_an_image_holds_what_pip_installed_and_nothing_else(target: str) -> None
 
 @pytest.mark.parametrize(
     ("stage", "extras"),
-    [("client-install", {"cli", "hiredis", "images"}), ("worker-install", {"cli", "hiredis", "standins", "worker"})],
+    [
+        ("client-install", {"cli", "hiredis", "images"}),
+        ("worker-install", {"cli", "hiredis", "s3", "standins", "worker"}),
+    ],
 )
 def test_an_image_has_the_extras_it_needs(stage: str, extras: set[str]) -> None:
-    """The client comes without PyTorch; a worker can serve stand-ins and show what goes on."""
-    (installed,) = re.findall(r"\[([a-z,]+)\]\"", images()[stage].last("RUN"))
+    """The client comes without PyTorch; a worker can serve stand-ins, show what goes on and read from S3."""
+    (installed,) = re.findall(r"\[([a-z0-9,]+)\]\"", images()[stage].last("RUN"))
 
     assert set(installed.split(",")) == extras
     assert extras <= set(PROJECT["optional-dependencies"])

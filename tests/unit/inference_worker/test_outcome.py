@@ -10,7 +10,7 @@ import pytest
 
 from inference_worker.models.base import DeviceFault, Model, Outcome, OutOfMemory, Runtime, Unit
 from inference_worker.outcome import blame, conclude, delay_s, kept_ms, passing, refusal, stored, verdict, worth_asking
-from rpc.errors import Cancelled, Expired, InvalidInput, ModelError, RpcError, UnknownModel
+from rpc.errors import Cancelled, Expired, InvalidInput, ModelError, RpcError, Unavailable, UnknownModel
 from rpc.keys import DIED
 from rpc.messages import HOUR_MS, Failure, Job, Meta, Success
 from tests.models import BadFinish, Upper
@@ -198,3 +198,11 @@ def test_an_error_keeps_nothing_of_where_it_was_raised() -> None:
 
     assert str(kept) == "damaged"
     assert alive[0]() is None
+
+
+def test_what_a_store_does_not_give_now_may_pass() -> None:
+    """A job whose reference could not be reached is tried again, whatever became of its other inputs."""
+    away = Unavailable("the store is away")
+
+    assert passing([["a"], InvalidInput("bad"), away]) is away
+    assert passing([["a"], InvalidInput("bad")]) is None

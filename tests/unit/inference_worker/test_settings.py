@@ -27,6 +27,12 @@ OTHER_THAN_DEFAULT = {
     "memory_check": ("false", False),
     "max_image_pixels": ("13", 13),
     "max_audio_s": ("14", 14.0),
+    "media_root": ("/usr", "/usr"),
+    "media_prefixes": (
+        "s3://videos, GS://bucket/clips/  http://H/a",
+        ("s3://videos/", "gs://bucket/clips/", "http://h/a/"),
+    ),
+    "media_timeout_s": ("7", 7.0),
     "linger_ms": ("1.5", 1.5),
     "bulk_every": ("4", 4),
     "lease_s": ("2.5", 2.5),
@@ -170,3 +176,22 @@ def test_what_the_scripts_read_is_published_in_milliseconds() -> None:
     limits = WorkerSettings.from_env(MODELS, lease_s="2.5", max_jobs="7", max_deliveries="2").limits
 
     assert (limits.max_jobs, limits.lease_ms, limits.max_deliveries) == (7, 2500, 2)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("PENSTOCK_MEDIA_ROOT", "/no/such/directory", "is no directory"),
+        ("PENSTOCK_MEDIA_ROOT", "/etc/passwd", "is no directory"),
+        ("PENSTOCK_MEDIA_ROOT", "/", "would open every file"),
+        ("PENSTOCK_MEDIA_ROOT", "/usr/..", "would open every file"),
+        ("PENSTOCK_MEDIA_PREFIXES", "videos", "is no URL"),
+        ("PENSTOCK_MEDIA_PREFIXES", "s3://fine/,file:///srv", "'file:///srv' must be no file: URL"),
+        ("PENSTOCK_MEDIA_PREFIXES", "s3://key:secret@videos", "without user or password"),
+        ("PENSTOCK_MEDIA_TIMEOUT_S", "0", "greater than 0"),
+    ],
+)
+def test_media_that_could_not_be_opened_or_mean_too_much_are_refused(variable: str, value: str, told: str) -> None:
+    """By the variable's name and its value."""
+    with pytest.raises(SettingError, match=f"{variable}='?{value}'?: .*{told}"):
+        WorkerSettings.from_env({variable: value})

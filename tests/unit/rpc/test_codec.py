@@ -30,7 +30,7 @@ from rpc.codec import (
 )
 from rpc.errors import InvalidInput, RpcError
 from rpc.keys import Lane
-from rpc.messages import HOUR_MS, Blob, Failure, Job, Meta, Reply, Success
+from rpc.messages import HOUR_MS, Blob, Failure, Job, Meta, Reference, Reply, Success
 
 IDS = st.from_regex(r"[A-Za-z0-9_.:-]{1,128}", fullmatch=True)
 NUMBERS = st.integers(0, 10**15 - 1)
@@ -448,3 +448,29 @@ def test_a_payload_is_shown_or_the_reason_why_not() -> None:
     assert payload_of(whole) == {"inputs": ["a"], "options": {}}
     assert "not msgpack" in payload_of({b"payload": b"\xc1"})
     assert "neither payload nor json" in payload_of({})
+
+
+def test_a_reference_travels_as_a_map_of_its_url() -> None:
+    """And is a reference again where it is read, typed by hand too; deeper in an input it is a map like any other."""
+    made = Job("m", "op", [Reference("s3://videos/a?x"), {"inside": {"ref": "file:a"}}], id="x")
+    fields = dict(zip(job_fields(made)[::2], job_fields(made)[1::2], strict=True))
+    typed = read(entry({"op": "op", "json": b'{"inputs": [{"ref": "file:a"}, {"ref": "file:a", "more": 1}]}'}))
+
+    payload = bytes(fields["payload"])  # type: ignore[arg-type]
+    assert msgpack.unpackb(payload)["inputs"] == [{"ref": "s3://videos/a?x"}, {"inside": {"ref": "file:a"}}]
+    assert list(made.inputs) == list(read(entry({"op": "op", "payload": payload})).inputs)
+    assert list(typed.inputs) == [Reference("file:a"), {"ref": "file:a", "more": 1}]
+
+
+@pytest.mark.parametrize("wrong", [3, None, "", ["file:a"], "x" * 2001], ids=lambda wrong: str(wrong)[:10])
+def test_a_reference_that_is_no_url_makes_no_job(wrong: Any) -> None:
+    """It is told as any other malformed payload is."""
+    with pytest.raises(Malformed, match="a reference"):
+        read(entry({"op": "op", "payload": msgpack.packb({"inputs": [{"ref": wrong}]})}))
+
+
+def test_people_see_no_secrets_of_a_reference() -> None:
+    """What is shown of a payload is its URL without the query."""
+    shown = payload_of({b"payload": msgpack.packb({"inputs": [{"ref": "https://h/a?sig=hidden"}]})})
+
+    assert shown == {"inputs": [{"ref": "https://h/a"}], "options": {}}

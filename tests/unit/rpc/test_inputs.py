@@ -16,6 +16,7 @@ from inference_worker.media import images
 from rpc import inputs, pictures
 from rpc.errors import InvalidInput
 from rpc.inputs import Sent
+from rpc.messages import Reference
 
 MOST_BYTES = 256 * 1024 * 1024
 
@@ -226,5 +227,13 @@ def test_a_file_that_is_not_there_is_told_by_the_system(tmp_path: Path) -> None:
 @pytest.mark.parametrize("wrong", [3, None, np.zeros(16_000, np.float32)], ids=str)
 def test_what_is_no_recording_is_refused_at_once(wrong: Any) -> None:
     """Samples without a rate are no recording."""
-    with pytest.raises(InvalidInput, match="bytes or a path"):
+    with pytest.raises(InvalidInput, match="bytes, a path or a reference"):
         inputs.recording(wrong, most_bytes=MOST_BYTES)
+
+
+def test_a_reference_is_left_to_the_worker() -> None:
+    """Neither read nor shrunk, though a file of that name may be here."""
+    reference = Reference("file:a.png")
+
+    assert reference is inputs.recording(reference, most_bytes=1)
+    assert inputs.picture(reference, SIGLIP, most_bytes=1) == inputs.Sent(reference, None)

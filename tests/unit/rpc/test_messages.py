@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from rpc.errors import Expired, InvalidInput, RpcError, UnknownModel
-from rpc.messages import HOUR_MS, MOST_TOLD, Failure, Job, new_job_id
+from rpc.messages import HOUR_MS, MOST_TOLD, MOST_URL_CHARS, Failure, Job, Reference, new_job_id
 
 
 def test_a_job_needs_only_model_op_and_inputs() -> None:
@@ -45,3 +45,33 @@ def test_a_failure_is_what_the_wire_says_of_an_error() -> None:
 def test_a_failure_is_told_in_few_words() -> None:
     """What is said of an error may be the caller's own words, but not by the megabyte."""
     assert Failure.of(InvalidInput("x" * 10**6)).message == "x" * MOST_TOLD
+
+
+@pytest.mark.parametrize(
+    "wrong", [None, 3, b"file:a", "", "file:" + "a" * MOST_URL_CHARS], ids=lambda wrong: str(wrong)[:10]
+)
+def test_a_reference_is_a_url_of_bearable_length(wrong: Any) -> None:
+    """Anything else is refused where it is made."""
+    with pytest.raises(InvalidInput, match="a reference"):
+        Reference(wrong)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("file:talks/a b.wav", "file:talks/a b.wav"),
+        ("s3://videos/me@home.wav", "s3://videos/me@home.wav"),
+        ("https://h:9000/a?X-Signature=hidden@x", "https://h:9000/a"),
+        ("https://h/a#hidden", "https://h/a"),
+        ("s3://me:hidden@videos/a", "s3://***@videos/a"),
+        ("s3://hidden@videos/a", "s3://***@videos/a"),
+        ("s3://me:hid/den@videos/a", "s3://***@videos/a"),
+        ("simplecache::s3://me:hidden@videos/a", "simplecache::s3://***@videos/a"),
+        ("file:" + "a" * 500, "file:" + "a" * 195 + "..."),
+    ],
+)
+def test_a_reference_shows_no_secrets(url: str, shown: str) -> None:
+    """Neither query nor user and password, and not without end; what travels is whole."""
+    reference = Reference(url)
+
+    assert (shown, f"Reference({shown!r})", url) == (str(reference), repr(reference), reference.url)
