@@ -1,4 +1,4 @@
-"""`/v1/embeddings` as OpenAI's clients speak it; a text that is a data URI of a picture is a picture."""
+"""`/v1/embeddings` as OpenAI's clients speak it; data URIs of pictures are pictures, and so are all with `modality`."""
 
 import asyncio
 import base64
@@ -16,7 +16,7 @@ from producers.gateway.desk import Answered, Desk, desk_of
 from producers.gateway.problems import Problem, Refused
 from rpc import plans, requests
 from rpc.errors import InvalidInput
-from rpc.messages import Job, Reply
+from rpc.messages import Job, Reference, Reply
 from rpc.plans import Plan
 from rpc.requests import CallOptions
 from rpc.results import Vector
@@ -44,6 +44,7 @@ BODY = uploads.json_body(
         },
         "encoding_format": {"type": "string", "enum": ["float", "base64"]},
         "dimensions": {"type": ["integer", "null"], "minimum": 1},
+        "modality": {"type": "string", "enum": ["text", "image"]},
         "user": {"type": ["string", "null"]},
     },
     ["model", "input"],
@@ -56,6 +57,7 @@ class Wanted(BaseModel):
     model: str
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: Annotated[int, Field(ge=1)] | None = None
+    modality: Literal["text", "image"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,7 @@ def _inputs(given: Any) -> list[str]:
 async def _embed(
     desk: Desk, request: Request, wanted: Wanted, inputs: Sequence[str], content: bytes
 ) -> Answered[Embedded]:
-    pictures = [text.startswith(PICTURE) for text in inputs]
+    pictures = [wanted.modality == "image" or (not wanted.modality and text.startswith(PICTURE)) for text in inputs]
     if any(pictures) and not all(pictures):
         raise InvalidInput("input mixes texts and pictures: send them apart")
     if not any(pictures):
@@ -117,12 +119,17 @@ async def _embed(
         return await desk.answer(request, _plan(desk, model, "embed_text", inputs, call))
     model = await desk.served(wanted.model, "embed_image")
     call = await desk.options(request, model, content=[content])
-    files = [await asyncio.to_thread(uploads.of_data_uri, uri, f"input {place}") for place, uri in enumerate(inputs)]
+    files = [await asyncio.to_thread(_picture, uri, f"input {place}") for place, uri in enumerate(inputs)]
     return await desk.answer(request, _plan(desk, model, "embed_image", files, call))
 
 
-def _plan(desk: Desk, model: str, op: str, given: Sequence[str] | Sequence[bytes], call: CallOptions) -> Plan[Embedded]:
-    size = sum(map(len, given))
+def _picture(uri: str, name: str) -> bytes | Reference:
+    """Return the file in a data URI; what other URLs name is for the worker to open, or to refuse."""
+    return uploads.of_data_uri(uri, name) if uri.startswith("data:") else Reference(uri)
+
+
+def _plan(desk: Desk, model: str, op: str, given: Sequence[Any], call: CallOptions) -> Plan[Embedded]:
+    size = sum(len(item) for item in given if not isinstance(item, Reference))
     asked = desk.client(size).asked(model, op)
     most = plans.PICTURES_PER_JOB if op == "embed_image" else requests.INPUTS_PER_JOB
     jobs = requests.list_jobs(asked, given, call, most=most)

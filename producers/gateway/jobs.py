@@ -19,7 +19,7 @@ from rpc import plans
 from rpc.calls import fetch
 from rpc.codec import from_json, to_json
 from rpc.errors import InvalidInput, Timeout
-from rpc.messages import Reply, Success
+from rpc.messages import Reference, Reply, Success
 from rpc.parts import Progress
 from rpc.requests import CallOptions
 
@@ -54,7 +54,7 @@ _WAIT = re.compile(r"\bwait(?:=(\d{1,6}))?\b")
 async def submit(request: Request) -> Response:
     """Queue a job and say where to ask for it; with `Prefer: wait=<seconds>`, answer with its result if it is there.
 
-    Files among the inputs are `{"base64": "..."}`.
+    Files among the inputs are `{"base64": "..."}`, or `{"ref": "<url>"}` where the worker opens it.
     """
     desk = desk_of(request)
     content = await request.body()
@@ -96,10 +96,16 @@ def _wanted(desk: Desk, body: Mapping[str, Any]) -> Wanted:
         raise InvalidInput("inputs is no list of at least one input")
     if not isinstance(options, dict | None):
         raise InvalidInput("options is no object")
-    return Wanted(desk.settings.model_aliases.get(model, model), op, inputs, options or {})
+    given = [_input(item) for item in inputs]
+    return Wanted(desk.settings.model_aliases.get(model, model), op, given, options or {})
 
 
 BODY_FIELDS = ("model", "op", "inputs", "options", *CALL)
+
+
+def _input(item: Any) -> Any:
+    """Return an input; what refers to a file is for the worker to open, or to refuse."""
+    return Reference(item["ref"]) if isinstance(item, dict) and item.keys() == {"ref"} else item
 
 
 def _call(body: Mapping[str, Any]) -> dict[str, Any]:

@@ -241,6 +241,27 @@ def test_the_gateway_loads_no_models(gateway: GatewayProcess) -> None:
     assert [name for name in mapped if "torch" in name or "ctranslate2" in name] == []
 
 
+ELSEWHERE = [
+    "http://169.254.169.254/latest/meta-data/",
+    "http://nowhere.example/a.png",
+    "file:///etc/passwd",
+    "file:../../etc/passwd",
+    "s3://bucket/a.png",
+    "https://user:secret@127.0.0.1/a.png",
+]
+
+
+@pytest.mark.parametrize("url", ELSEWHERE)
+def test_what_no_setting_allows_is_never_opened(http: httpx2.Client, url: str) -> None:
+    """Neither by the gateway nor by its worker; the caller is told with 422, and no secret of the URL."""
+    jobs = http.post("/v1/jobs", json={"model": "siglip", "op": "embed_image", "inputs": [{"ref": url}]}, headers=WAIT)
+    pictures = http.post("/v1/embeddings", json={"model": "siglip", "modality": "image", "input": url})
+
+    for told in (jobs, pictures):
+        assert (told.status_code, told.json()["error"]["code"]) == (422, "invalid_input")
+        assert "secret" not in told.text
+
+
 def test_a_picture_of_hazards_is_the_callers_fault(http: httpx2.Client) -> None:
     """What cannot be read is named, by every route that takes files."""
     junk = jpeg()[:100]
