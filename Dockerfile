@@ -25,7 +25,7 @@ FROM build AS client-install
 RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
     --mount=type=cache,target=/root/.cache/pip \
     set -- /wheels/*.whl \
-    && pip --python /opt/penstock/bin/python install --constraint constraints.txt "$1[cli,hiredis,images]"
+    && pip --python /opt/penstock/bin/python install --constraint constraints.txt "$1[cli,gateway,hiredis,images]"
 
 FROM build AS worker-install
 RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \

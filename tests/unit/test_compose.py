@@ -15,18 +15,23 @@ from pydantic import BaseModel
 
 from inference_worker import settings as worker_settings
 from inference_worker.settings import FAMILIES, WorkerSettings
+from producers.gateway import settings as gateway_settings
 from rpc import settings as redis_settings
 from rpc.settings import RedisSettings
 from tests.containers import COMPOSE, DOCKERFILE, ROOT, VARIABLE, Service, filled, images, seconds, variables
 
 TARGETS = ("client", "worker-cpu", "worker-cuda")
 WORKERS = ("worker", "worker-gpu")
-SERVICES = ("valkey", *WORKERS, "models")
+SERVICES = ("valkey", *WORKERS, "gateway", "models")
 
 HUB = {"HF_HOME", "HF_HUB_OFFLINE", "HF_TOKEN", "HF_ENDPOINT"}
 """What the hub's own library reads."""
 
-KNOWN = HUB.union(*redis_settings.ENVIRONMENT.values(), *worker_settings.ENVIRONMENT.values())
+KNOWN = HUB.union(
+    *redis_settings.ENVIRONMENT.values(),
+    *worker_settings.ENVIRONMENT.values(),
+    *gateway_settings.ENVIRONMENT.values(),
+)
 
 OURS = {"models_dir", "device", "health_host"}
 """The settings of which a container wants other values than a process on a bare machine."""
@@ -80,6 +85,7 @@ def test_the_dockerfile_gives_no_cause_for_complaint(tmp_path: Path) -> None:
         (("gpu",), ["valkey", "worker-gpu"]),
         (("cpu", "gpu"), ["valkey", "worker", "worker-gpu"]),
         (("pull",), ["valkey", "models"]),
+        (("cpu", "gateway"), ["valkey", "worker", "gateway"]),
     ],
     ids=lambda value: "-".join(value) or "none" if isinstance(value, tuple) else "",
 )
@@ -188,13 +194,13 @@ def test_the_queue_forgets_nothing() -> None:
 
 
 def test_only_this_machine_reaches_the_queue() -> None:
-    """Valkey asks for no password, so its port is open on the loopback address only."""
+    """Neither Valkey nor the gateway asks for a password unless told: both are open on the loopback only."""
     ports = [port for service in Service.all().values() for port in service.definition.get("ports", [])]
 
-    assert ports == ["127.0.0.1:6379:6379"]
+    assert ports == ["127.0.0.1:6379:6379", "127.0.0.1:8001:8001"]
 
 
-@pytest.mark.parametrize("name", [*WORKERS, "models"])
+@pytest.mark.parametrize("name", [*WORKERS, "gateway", "models"])
 def test_what_is_built_is_in_the_dockerfile(name: str) -> None:
     """Targets and build arguments that compose.yaml names exist."""
     build = Service.all()[name].definition["build"]
@@ -231,7 +237,7 @@ def test_an_image_holds_what_pip_installed_and_nothing_else(target: str) -> None
 @pytest.mark.parametrize(
     ("stage", "extras"),
     [
-        ("client-install", {"cli", "hiredis", "images"}),
+        ("client-install", {"cli", "gateway", "hiredis", "images"}),
         ("worker-install", {"cli", "hiredis", "s3", "standins", "worker"}),
     ],
 )
