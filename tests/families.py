@@ -146,6 +146,8 @@ def echo(job: Job, inputs: list[Any]) -> Mapping[str, Any]:
 
 PLAYED = {"siglip": siglip, "bge-m3": bge_m3, "whisper": whisper, "yunet": yunet, "echo": echo}
 
+FOUR = ("siglip", "bge-m3", "whisper", "yunet")
+
 OPS = {
     "siglip": "embed_text,embed_image",
     "bge-m3": "embed_text",
@@ -162,11 +164,18 @@ class Families:
         jobs: the inputs of each job answered, as the model got them, with the job.
     """
 
-    def __init__(self, make_consumer: MakeConsumer, *, sees: Mapping[str, str] = SEES, live: bool = True) -> None:
+    def __init__(
+        self,
+        make_consumer: MakeConsumer,
+        *,
+        sees: Mapping[str, str] = SEES,
+        live: bool = True,
+        models: Sequence[str] = FOUR,
+    ) -> None:
         self.jobs: list[tuple[Job, list[Any]]] = []
         self._lock = threading.Lock()
         self._running = contextlib.ExitStack()
-        self._consumers = {name: make_consumer(model=name) for name in PLAYED}
+        self._consumers = {name: make_consumer(model=name) for name in models}
         for name, consumer in self._consumers.items():
             if live:
                 seen = {"sees": sees[name]} if name in sees else {}

@@ -64,6 +64,9 @@ async def submit(request: Request) -> Response:
     wanted = _wanted(desk, body)
     call = await desk.options(request, wanted.model, content=[content])
     call.update(_call(body))  # type: ignore[typeddict-item]
+    if "job_id" in call:
+        # whoever names a job may come back for it
+        call["cancel_abandoned"] = False
     wait = _WAIT.search(request.headers.get("prefer", ""))
     if wait is None:
         return _queued(wanted.model, await _submit(desk, wanted, call))

@@ -8,7 +8,7 @@ from openai import OpenAI
 
 from rpc import RedisSettings
 from tests.conftest import MakeConsumer
-from tests.families import Families
+from tests.families import FOUR, Families
 from tests.gateways import GatewayThread
 from tests.waiting import LONG_S
 
@@ -16,7 +16,7 @@ from tests.waiting import LONG_S
 @pytest.fixture
 def played(make_consumer: MakeConsumer) -> Iterator[Families]:
     """Yield live workers of the four families and of echo."""
-    with Families(make_consumer) as playing:
+    with Families(make_consumer, models=[*FOUR, "echo"]) as playing:
         yield playing
 
 
