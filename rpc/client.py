@@ -76,6 +76,11 @@ class Client:
         return self._prefix
 
     @property
+    def channel(self) -> str:
+        """Where this client hears of finished jobs: what its plans say."""
+        return self._channel
+
+    @property
     def waiting(self) -> int:
         """How many jobs are waited for here now."""
         return 0 if self._listener is None else len(self._listener.waits)

@@ -89,6 +89,10 @@ class Directory:
             except RpcError as error:
                 self._failed = error
                 log.warning("nothing is known of the workers: %s", error)
+            except Exception as error:
+                # the next look may understand what this one did not
+                self._failed = Unavailable(f"what Redis tells of the workers cannot be read: {error}")
+                log.exception("the look at the workers failed")
             else:
                 self._states, self._failed = states, None
                 self._watch.look(states, time.monotonic())

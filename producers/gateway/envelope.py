@@ -5,6 +5,7 @@ import random
 import re
 import time
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from producers.gateway import problems
@@ -47,6 +48,9 @@ class Envelope:
 
         try:
             await self._app(scope, receive, sealed)
+        except ClientDisconnect:
+            # it left before it had said all: there is nobody to answer
+            return
         except Exception:
             log.exception("request %s failed", request_id.decode())
             if begun:

@@ -274,6 +274,21 @@ def test_a_caller_who_leaves_has_its_job_cancelled(front: GatewayThread, slow: C
     eventually(lambda: slow.answered([delivery]) == {delivery.place}, what="the job is answered: cancelled")
 
 
+def test_a_caller_who_leaves_in_mid_body_is_no_fault(
+    front: GatewayThread, slow: Consumer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is logged, nothing is queued, and others are answered."""
+    for path in ("/v1/jobs", "/v1/embeddings", "/asr/transcribe", "/embed/text"):
+        with socket.create_connection(("127.0.0.1", front.port), LONG_S) as link:
+            link.sendall(f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{{".encode())
+    with httpx2.Client(base_url=front.url, timeout=LONG_S) as http:
+        answers = [http.get("/").status_code for _ in range(20)]
+
+    assert answers == [200] * 20
+    assert slow.read(["interactive"], 1, block_ms=10) == []
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 def test_a_caller_who_means_to_come_back_does_not(front: GatewayThread, slow: Consumer) -> None:
     """It named an Idempotency-Key; the same request later gets the answer of the one job there was."""
     key = "idempotency-key: order-1\r\n"
@@ -334,6 +349,21 @@ def test_an_op_the_model_does_not_offer_is_not_found(http: httpx2.Client) -> Non
 
     assert problem(told) == (404, "model_not_found")
     assert told.json()["detail"] == "echo does not offer sing"
+
+
+@pytest.mark.parametrize("inputs", [["x" * 1000] * 1500, ["x" * 2_000_000], ["small"]])
+def test_a_reply_is_heard_whatever_the_inputs_weigh(
+    redis_settings: RedisSettings, played: Families, inputs: list[str]
+) -> None:
+    """Large ones travel on a connection of their own; without a sweep, only who is told of the reply hears of it."""
+    del played
+    unswept = redis_settings.model_copy(update={"sweep_s": 600.0})
+    with GatewayThread(unswept) as running, httpx2.Client(base_url=running.url, timeout=LONG_S) as http:
+        jobs = http.post("/v1/jobs", json={**ECHO, "inputs": inputs}, headers=WAIT)
+        vectors = http.post("/v1/embeddings", json={"model": "bge-m3", "input": inputs})
+
+    assert (jobs.status_code, vectors.status_code) == (200, 200)
+    assert len(vectors.json()["data"]) == len(inputs)
 
 
 def test_a_hundred_callers_at_a_time_get_each_their_own(gateway: GatewayThread) -> None:
