@@ -69,7 +69,7 @@ class Directory:
         self._watch = Watch(stalled_s)
         self._states: dict[str, ModelState] = {}
         self._looked_at = float("-inf")
-        self._failed: RpcError | None = Unavailable("not looked yet")
+        self._failed = ""
         self._looking = asyncio.Lock()
 
     async def run(self) -> None:
@@ -87,21 +87,23 @@ class Directory:
                 asked = [self._client.ask(model_state(self._prefix, name)) for name in names]
                 states = dict(zip(names, await asyncio.gather(*asked), strict=True))
             except RpcError as error:
-                self._failed = error
-                log.warning("nothing is known of the workers: %s", error)
-            except Exception as error:
+                if not self._failed:
+                    log.warning("nothing is known of the workers: %s", error)
+                # without the address: health is told to everybody
+                self._failed = "Redis does not answer, so nothing is known of the workers"
+            except Exception:
                 # the next look may understand what this one did not
-                self._failed = Unavailable(f"what Redis tells of the workers cannot be read: {error}")
+                self._failed = "what Redis tells of the workers cannot be read"
                 log.exception("the look at the workers failed")
             else:
-                self._states, self._failed = states, None
+                self._states, self._failed = states, ""
                 self._watch.look(states, time.monotonic())
             self._looked_at = time.monotonic()
 
     def states(self) -> list[ModelState]:
         """Return what is known of all models; raise `Unavailable` if the last look failed."""
-        if self._failed is not None:
-            raise Unavailable(str(self._failed))
+        if self._failed:
+            raise Unavailable(self._failed)
         return list(self._states.values())
 
     def stalled(self) -> list[str]:
@@ -114,7 +116,7 @@ class Directory:
         Raises `Unavailable` if that cannot be known.
         """
         state = self._states.get(model)
-        if state is None or not state.workers or self._failed is not None:
+        if state is None or not state.workers or self._failed:
             await self._look()
             self.states()
             state = self._states.get(model)
