@@ -203,7 +203,7 @@ class Finishing:
     def _settlement(self, ending: JobInHand | Refused, reply: Reply) -> Settlement:
         delivery = ending.delivery
         if isinstance(ending, Refused):
-            return Settlement(delivery, encode_reply(reply, delivery.job.encoding), HOUR_MS)
+            return Settlement(delivery, encode_reply(reply, delivery.job.encoding, model=self._model.name), HOUR_MS)
         job = ending.job
         whole = b""
         try:
@@ -213,13 +213,13 @@ class Finishing:
         except Exception as error:  # noqa: BLE001 (whatever a model returned, its job is told)
             log.warning("the result of job %s of %s cannot be sent: %s", job.id, job.model, error)
             failure = Failure.of(ModelError(f"the result {error}".encode(errors="replace").decode()))
-            encoded = whole = encode_reply(failure, job.encoding)
+            encoded = whole = encode_reply(failure, job.encoding, model=job.model)
         return Settlement(delivery, encoded, kept_ms(job, reply), whole)
 
 
 def _encoded(job: Job, reply: Reply) -> bytes:
     """Return a reply as it is stored; raise `InvalidInput` if it has no form on the wire or is too large for it."""
-    encoded = encode_reply(reply, job.encoding)
+    encoded = encode_reply(reply, job.encoding, model=job.model)
     if len(encoded) > MOST_REPLY_BYTES:
         raise InvalidInput(f"has {len(encoded)} bytes, over the limit of {MOST_REPLY_BYTES}: ask for less at once")
     return encoded

@@ -19,7 +19,7 @@ from rpc.errors import Timeout, Unavailable
 from rpc.forks import forks
 from rpc.inputs import has_pillow
 from rpc.inspection import model_state
-from rpc.keys import reply_channel
+from rpc.keys import check_job_id, check_model, reply_channel
 from rpc.messages import Job, Reply
 from rpc.parts import Progress, progress
 from rpc.plans import EmbedOptions, ListOptions, Plan, TranscribeOptions
@@ -62,6 +62,7 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Close both connections; calls that still wait fail with `Unavailable`."""
+        self._after_fork()
         if self._abandoning:
             await asyncio.wait(self._abandoning)
         if self._listener is not None:
@@ -97,7 +98,7 @@ class AsyncClient:
 
     def _after_fork(self) -> None:
         if self._forks != forks():
-            self._forks, self._listener = forks(), None
+            self._forks, self._listener, self._abandoning = forks(), None, set()
             self._connection = AwaitingConnection(self._settings)
             self._channel = reply_channel(self._prefix, uuid.uuid4().hex)
 
@@ -118,7 +119,7 @@ class AsyncClient:
         self, model: str, job_id: str, *, timeout_s: float = requests.DEFAULT_TIMEOUT_S
     ) -> Mapping[str, Any]:
         """Wait for the result of a job that anybody submitted; raise its error, `JobLost` or `Timeout`."""
-        name = (model, job_id)
+        name = (check_model(model), check_job_id(job_id))
         deadline = Deadline.after(timeout_s, now=time.monotonic())
         listener = await self._listening(deadline)
         slot = listener.wait_for(name)

@@ -92,11 +92,12 @@ class Listener:
 
     def _hear(self, wake_up: WakeUp) -> None:
         """Hand out a reply that came along, or fetch it together with whatever else is finished by then."""
-        if wake_up.reply is None:
+        answers = self.waits.hear(wake_up)
+        if answers is None:
             self._finished.append(wake_up.job_id)
             self._woken.set()
         else:
-            _answer(self.waits.hear(wake_up))
+            _answer(answers)
 
     async def _fetch(self) -> None:
         while True:

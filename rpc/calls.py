@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from rpc.codec import decode_reply, encode_reply, job_fields, spread
 from rpc.errors import Cancelled, InvalidInput, QueueFull
-from rpc.keys import LANES, Keys
+from rpc.keys import LANES, Keys, check_job_id, check_model
 from rpc.messages import HOUR_MS, JOB_MARGIN_MS, Failure, Job, Reply
 from rpc.scripts import SCRIPTS
 from rpc.settings import RedisSettings
@@ -155,8 +155,9 @@ def read_reply(value: bytes) -> Reply:
 
 def cancel(prefix: str, model: str, job_id: str) -> Call[CancelOutcome]:
     """Answer a job with `cancelled` if it has no answer yet; say what came of it."""
-    keys = Keys(prefix, model)
-    reply = encode_reply(Failure.of(Cancelled(f"job {job_id} was cancelled")))
+    keys = Keys(prefix, check_model(model))
+    check_job_id(job_id)
+    reply = encode_reply(Failure.of(Cancelled(f"job {job_id} was cancelled")), model=model)
     names = (keys.result(job_id), keys.job(job_id), *map(keys.stream, LANES))
     (outcome,) = yield [script("cancel", names, (job_id, HOUR_MS, reply))]
     answer: CancelOutcome = outcome.decode()

@@ -17,7 +17,7 @@ from rpc.errors import Timeout, Unavailable
 from rpc.forks import forks
 from rpc.inputs import has_pillow
 from rpc.inspection import model_state
-from rpc.keys import reply_channel
+from rpc.keys import check_job_id, check_model, reply_channel
 from rpc.listener import Listener, Slot
 from rpc.messages import Job, Reply
 from rpc.parts import Progress, progress
@@ -64,6 +64,7 @@ class Client:
 
     def close(self) -> None:
         """Close both connections; calls that still wait fail with `Unavailable`."""
+        self._after_fork()
         with self._starting:
             if self._listener is not None:
                 self._listener.stop()
@@ -118,7 +119,7 @@ class Client:
 
     def result(self, model: str, job_id: str, *, timeout_s: float = requests.DEFAULT_TIMEOUT_S) -> Mapping[str, Any]:
         """Wait for the result of a job that anybody submitted; raise its error, `JobLost` or `Timeout`."""
-        name = (model, job_id)
+        name = (check_model(model), check_job_id(job_id))
         slot = Slot()
         deadline = Deadline.after(timeout_s, now=time.monotonic())
         listener = self._listening(deadline)

@@ -306,12 +306,15 @@ def _fields(flat: Meta | Failure) -> dict[str, Any]:
 _NAMES = {kind: [field.name for field in fields(kind)] for kind in (Meta, Failure)}
 
 
-def encode_reply(reply: Reply, encoding: Encoding = "msgpack") -> bytes:
-    """Return a reply as it lies under its result key."""
+def encode_reply(reply: Reply, encoding: Encoding = "msgpack", *, model: str = "") -> bytes:
+    """Return a reply as it lies under its result key; with the model, it can be told from another model's."""
+    body: dict[str, Any] = {"v": WIRE_VERSION, "ok": isinstance(reply, Success)}
+    if model:
+        body["model"] = model
     if isinstance(reply, Success):
-        body: dict[str, Any] = {"v": WIRE_VERSION, "ok": True, "result": reply.result, "meta": _fields(reply.meta)}
+        body.update(result=reply.result, meta=_fields(reply.meta))
     else:
-        body = {"v": WIRE_VERSION, "ok": False, "error": _fields(reply)}
+        body["error"] = _fields(reply)
     if encoding == "msgpack":
         return pack(body)
     try:
@@ -322,16 +325,25 @@ def encode_reply(reply: Reply, encoding: Encoding = "msgpack") -> bytes:
 
 def decode_reply(data: bytes) -> Reply:
     """Return the reply under a result key, in either encoding; raise `InvalidInput` if it is none."""
+    return decode_named_reply(data)[1]
+
+
+def decode_named_reply(data: bytes) -> tuple[str, Reply]:
+    """Return whose reply it is, "" if it does not say, and the reply; raise `InvalidInput` if it is none."""
     body = from_json(data) if data[:1] == b"{" else unpack(data)
     try:
-        if body["ok"]:
-            meta = body.get("meta", {})
-            # what a newer worker tells besides is not for this reader
-            return Success(body["result"], Meta(**{name: meta[name] for name in _NAMES[Meta] if name in meta}))
-        error = body["error"]
-        return Failure(error["code"], error["message"], error["retryable"])
+        return body.get("model", ""), _reply(body)
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise InvalidInput(f"reply lacks {error}") from error
+
+
+def _reply(body: Mapping[str, Any]) -> Reply:
+    if body["ok"]:
+        meta = body.get("meta", {})
+        # what a newer worker tells besides is not for this reader
+        return Success(body["result"], Meta(**{name: meta[name] for name in _NAMES[Meta] if name in meta}))
+    error = body["error"]
+    return Failure(error["code"], error["message"], error["retryable"])
 
 
 def to_json(value: Any) -> str:

@@ -189,7 +189,7 @@ class Consumer:
         told = self._sunk(delivery, job_id, b"") if job_id else []
         if told:
             names = (*names, self.keys.sink(delivery.job.sink))
-        reply = encode_reply(failure, delivery.job.encoding)
+        reply = encode_reply(failure, delivery.job.encoding, model=self.keys.model)
         entry = (delivery.entry_id, job_id, HOUR_MS, delivery.job.reply, reply, DEAD_KEPT)
         arguments = (GROUP, self.name, *entry, len(told), *told, *self._dead_fields(delivery, failure))
         (moved,) = self._connection.send([script("dead", names, arguments)])

@@ -112,7 +112,10 @@ def peek(prefix: str, model: str, lane: Lane, count: int) -> Call[list[dict[str,
     (seconds, micros), entries, pending = yield Tolerant(
         [("TIME",), ("XRANGE", stream, "-", "+", "COUNT", count), ("XPENDING", stream, GROUP, "-", "+", count)]
     )
+    if isinstance(entries, Exception):
+        raise entries
     now_ms = int(seconds) * 1000 + int(micros) // 1000
+    # a lane nobody has read from yet has no group
     held = {} if isinstance(pending, Exception) else {item[0]: item for item in pending}
     return [_seen(entry, held.get(entry[0]), now_ms) for entry in entries]
 

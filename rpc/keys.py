@@ -31,7 +31,7 @@ DIED = "~died:"
 
 _MODEL = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _ENTRY_ID = re.compile(r"\d{1,19}-\d{1,19}")
-_JOB_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+_JOB_ID = _OP = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 _SINK = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -51,6 +51,13 @@ def check_job_id(job_id: str) -> str:
     if not _JOB_ID.fullmatch(_text(job_id)):
         raise InvalidInput(f"job id {job_id!r} is not 1 to 128 of the characters A-Z a-z 0-9 _ . : -")
     return job_id
+
+
+def check_op(op: str) -> str:
+    """Return the name of an op, or raise `InvalidInput` if none could have it."""
+    if not _OP.fullmatch(_text(op)):
+        raise InvalidInput(f"op {op!r} is not 1 to 128 of the characters A-Z a-z 0-9 _ . : -")
+    return op
 
 
 def check_entry_id(entry_id: str) -> str:

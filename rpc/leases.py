@@ -5,7 +5,7 @@ Conversations like those of `rpc.calls`. None of them knows a job: what an engin
 
 from collections.abc import Collection, Sequence
 
-from rpc.calls import Call, script
+from rpc.calls import Call, Command, script
 from rpc.keys import DIED, GROUP, LANES, RELEASED, Keys, Lane
 
 SILENT_MS = 60_000
@@ -41,7 +41,11 @@ def bereave(
 def reap(prefix: str, model: str, *, silent_ms: int = SILENT_MS) -> Call[int]:
     """Drop consumers of workers that are gone for good; return how many."""
     keys = Keys(prefix, model)
-    names = (keys.workers, *map(keys.stream, LANES))
-    (gone,) = yield [script("reap", names, (GROUP, silent_ms, REAPED_TOGETHER))]
+    (gone,) = yield [reaping(keys.workers, [*map(keys.stream, LANES)], GROUP, silent_ms=silent_ms)]
     count: int = gone
     return count
+
+
+def reaping(workers: str, streams: Sequence[str], group: str, *, silent_ms: int) -> Command:
+    """Return what drops those consumers of a group that hold nothing, have no sign of life, and are silent for long."""
+    return script("reap", (workers, *streams), (group, silent_ms, REAPED_TOGETHER))

@@ -110,10 +110,11 @@ class Listener:
         return due
 
     def _hear(self, wake_up: WakeUp) -> None:
-        for slot, reply in self.waits.hear(wake_up):
-            slot.put(reply)
-        if wake_up.reply is None:
+        answers = self.waits.hear(wake_up)
+        if answers is None:
             self._hand_out(self.waits.collect(self._settings.prefix, self.waits.named([wake_up.job_id])))
+        for slot, reply in answers or ():
+            slot.put(reply)
 
     def _hand_out(self, call: calls.Call[list[tuple[Slot, Reply]]], until: Deadline | None = None) -> None:
         for slot, reply in self._connection.run(call, until=until):

@@ -120,13 +120,13 @@ def text_options(outputs: Sequence[str] | None, *, normalize: bool) -> dict[str,
 def _embedding(job: Job, reply: Reply) -> Embeddings:
     told = requests.result_of(reply)
     requests.check_complete(job, told)
-    return results.embeddings([told], [1], {})
+    return results.embeddings([told], [1], {}, outputs=job.options["outputs"])
 
 
 def _embeddings(jobs: Sequence[Job], replies: Sequence[Reply], *, on_error: OnError) -> Embeddings:
     told, failed = requests.gathered(jobs, replies)
     lengths = [len(job.inputs) for job in jobs]
-    found = results.embeddings(told, lengths, failed)
+    found = results.embeddings(told, lengths, failed, outputs=jobs[0].options["outputs"])
     if failed and on_error == "raise":
         text = requests.summary(failed, sum(lengths))
         raise PartialFailure(text, vectors=found.dense, failed=failed, embeddings=found)

@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
 from rpc import sinks
@@ -27,45 +27,56 @@ LOOK_AGAIN_S = 5.0
 """Time between two looks at which models there are, and at what others left."""
 
 
-class Round:
+class Turns:
     """What is to be said next. Pure: `now` is passed in, in seconds."""
 
     def __init__(self, settings: RedisSettings, sink: str, models: Sequence[str] | None, lease_s: float) -> None:
         self._every_model = models is None
         self._looked_at = float("-inf")
+        self._taken_over = False
+        self._onwards: Mapping[str, bytes] = {}
         self._look_again_s = min(LOOK_AGAIN_S, lease_s)
         # an answer later than a socket's time limit would be taken for none
         self._block_ms = min(sinks.BLOCK_MS, int(settings.socket_timeout_s * 1000 / 2))
         consumer = f"relay-{uuid.uuid4().hex[:12]}"
         self.reading = Reading(settings.prefix, sink, tuple(models or ()), consumer, int(lease_s * 1000))
 
-    def next(self, now: float) -> Call[list[Completion]]:
+    def next(self, now: float) -> Call[Sequence[Completion]]:
         """Take what others left, now and then, else what is new; wait for it a moment."""
-        if now - self._looked_at >= self._look_again_s:
+        # new ones have their turn between two takeovers: those that fail again and again must not keep them waiting
+        taken_over, self._taken_over = self._taken_over, False
+        if now - self._looked_at >= self._look_again_s and not taken_over:
             found = yield from self._look()
             if found:
+                self._taken_over = True
                 return found
             self._looked_at = now
         if not self.reading.models:
             return []
-        return (yield from sinks.arriving(self.reading, block_ms=self._block_ms))
+        return (yield from sinks.arriving(self.reading, block_ms=0 if taken_over else self._block_ms))
 
-    def _look(self) -> Call[list[Completion]]:
+    def _look(self) -> Call[Sequence[Completion]]:
         if self._every_model:
             models = yield from known_models(self.reading.prefix)
             self.reading = replace(self.reading, models=models)
         if not self.reading.models:
             return []
-        yield from sinks.ensure(self.reading)
-        return (yield from sinks.abandoned(self.reading))
+        if not self._onwards:
+            yield from sinks.ensure(self.reading)
+            yield from sinks.reap(self.reading)
+        while True:
+            found = yield from sinks.abandoned(self.reading, self._onwards)
+            self._onwards = found.onwards
+            if found.completions or not self._onwards:
+                return found.completions
 
     def pause_s(self, error: RpcError | None) -> float:
         """Return how long to wait before the next round, after an error or none."""
         if isinstance(error, NoGroup):
-            self._looked_at = float("-inf")
+            self._looked_at, self._onwards = float("-inf"), {}
             return 0.0
         if error is not None:
-            log.warning("no completions: %s", error)
+            log.warning("cannot read completions: %s", error)
         return RECONNECT_S if error is not None or not self.reading.models else 0.0
 
 
@@ -89,32 +100,32 @@ def relay(
     here or to another relay; the others go on. While Redis is away it waits for it.
     """
     stop = stop or threading.Event()
-    told = Round(settings, sink, models, lease_s)
+    turns = Turns(settings, sink, models, lease_s)
     connection = BlockingConnection(settings, block_s=sinks.BLOCK_MS / 1000)
 
     def take(completion: Completion) -> None:
         try:
             handler(completion)
-            connection.run(sinks.taken(told.reading, completion))
+            connection.run(sinks.taken(turns.reading, completion))
         except Exception as error:  # noqa: BLE001 (whatever goes wrong, the completion stays)
             _untaken(completion, error)
 
     try:
         while not stop.is_set():
-            found, failed = _found(connection, told)
-            stop.wait(told.pause_s(failed))
+            found, failed = _found(connection, turns)
+            stop.wait(turns.pause_s(failed))
             for completion in found:
                 if not stop.is_set():
                     take(completion)
         with contextlib.suppress(RpcError):
-            connection.run(sinks.leave(told.reading))
+            connection.run(sinks.leave(turns.reading))
     finally:
         connection.close()
 
 
-def _found(connection: BlockingConnection, told: Round) -> tuple[list[Completion], RpcError | None]:
+def _found(connection: BlockingConnection, turns: Turns) -> tuple[Sequence[Completion], RpcError | None]:
     try:
-        return connection.run(told.next(time.monotonic())), None
+        return connection.run(turns.next(time.monotonic())), None
     except (NoGroup, Unavailable) as error:
         return [], error
 
@@ -128,28 +139,30 @@ async def relay_awaited(
     lease_s: float = DEFAULT_LEASE_S,
 ) -> None:
     """Do the same on an event loop, until cancelled."""
-    told = Round(settings, sink, models, lease_s)
+    turns = Turns(settings, sink, models, lease_s)
     connection = AwaitingConnection(settings)
 
     async def take(completion: Completion) -> None:
         try:
             await handler(completion)
-            await connection.run(sinks.taken(told.reading, completion))
+            await connection.run(sinks.taken(turns.reading, completion))
         except Exception as error:  # noqa: BLE001 (whatever goes wrong, the completion stays)
             _untaken(completion, error)
 
     try:
         while True:
-            found, failed = await _found_awaited(connection, told)
-            await asyncio.sleep(told.pause_s(failed))
+            found, failed = await _found_awaited(connection, turns)
+            await asyncio.sleep(turns.pause_s(failed))
             for completion in found:
                 await take(completion)
     finally:
+        with contextlib.suppress(RpcError):
+            await connection.run(sinks.leave(turns.reading))
         await connection.close()
 
 
-async def _found_awaited(connection: AwaitingConnection, told: Round) -> tuple[list[Completion], RpcError | None]:
+async def _found_awaited(connection: AwaitingConnection, turns: Turns) -> tuple[Sequence[Completion], RpcError | None]:
     try:
-        return await connection.run(told.next(time.monotonic())), None
+        return await connection.run(turns.next(time.monotonic())), None
     except (NoGroup, Unavailable) as error:
         return [], error

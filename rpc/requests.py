@@ -8,7 +8,7 @@ from typing import Any, Literal, TypedDict
 from rpc.codec import size_of
 from rpc.deadlines import Deadline
 from rpc.errors import InvalidInput, ModelError, PartialFailure, RpcError, from_code
-from rpc.keys import LANES, Lane, check_lane
+from rpc.keys import LANES, Lane, check_lane, check_op
 from rpc.messages import HOUR_MS, Failure, Job, Reply, Success, new_job_id
 from rpc.results import Vector, one_of, stacked
 
@@ -92,7 +92,7 @@ def job(asked: Asked, inputs: Sequence[Any], call: CallOptions) -> Job:
         raise InvalidInput("inputs is no list of at least one input")
     return Job(
         model=asked.model,
-        op=asked.op,
+        op=check_op(asked.op),
         inputs=inputs,
         options=asked.options,
         id=call.get("job_id") or new_job_id(),

@@ -1,6 +1,6 @@
 """What the named calls return, as values, read from the result maps of the wire. No I/O."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -164,13 +164,21 @@ def stacked(lengths: Sequence[int], parts: Sequence[Vector | None]) -> Vector:
     return np.concatenate(filled) if filled else np.zeros((0, 0), np.float32)
 
 
-def embeddings(told: Sequence[Mapping[str, Any]], lengths: Sequence[int], failed: Mapping[int, RpcError]) -> Embeddings:
-    """Return what several jobs of these many texts made of them as one; the map of a job that failed is empty."""
-    asked = {name for result in told for name in result}
+def embeddings(
+    told: Sequence[Mapping[str, Any]],
+    lengths: Sequence[int],
+    failed: Mapping[int, RpcError],
+    *,
+    outputs: Collection[str],
+) -> Embeddings:
+    """Return what several jobs of these many texts made of them as one; the map of a job that failed is empty.
+
+    `outputs` are those that were asked for: a job all of whose texts failed does not tell.
+    """
     return Embeddings(
-        dense=stacked(lengths, [result.get("vectors") for result in told]) if "vectors" in asked else None,
-        sparse=[_weights(item) for item in _listed(told, lengths, "sparse")] if "sparse" in asked else None,
-        colbert=[_rows(item) for item in _listed(told, lengths, "colbert")] if "colbert" in asked else None,
+        dense=stacked(lengths, [result.get("vectors") for result in told]) if "dense" in outputs else None,
+        sparse=[_weights(item) for item in _listed(told, lengths, "sparse")] if "sparse" in outputs else None,
+        colbert=[_rows(item) for item in _listed(told, lengths, "colbert")] if "colbert" in outputs else None,
         truncated=[bool(item) for item in _listed(told, lengths, "truncated")],
         failed=failed,
     )

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from rpc.calls import Call, Command, Round, Tolerant, read_reply
-from rpc.errors import InvalidInput, RpcError
+from rpc.errors import RpcError
 from rpc.keys import RELAY, Keys, check_model, check_sink
+from rpc.leases import SILENT_MS, reaping
 from rpc.messages import Failure, Meta, Reply, Success
 
 DEFAULT_LEASE_S = 30.0
@@ -18,6 +19,9 @@ DEFAULT_LEASE_S = 30.0
 
 TOGETHER = 16
 """The most completions taken at a time of each model: whoever takes them has the lease for all of them."""
+
+BEGINNING = b"0-0"
+"""Where a look at what is in hand begins, and what is said when it has seen the end."""
 
 BLOCK_MS = 1000
 """The longest wait for a new one, so that who waits can be stopped and hears of new models."""
@@ -94,26 +98,47 @@ def ensure(reading: Reading) -> Call[None]:
             raise reply
 
 
-def abandoned(reading: Reading) -> Call[list[Completion]]:
-    """Take completions whose lease is over: of those who died, and those that failed here."""
-    idle, count = reading.lease_ms, TOGETHER
-    replies = yield [
-        ("XAUTOCLAIM", reading.stream(model), RELAY, reading.consumer, idle, "0", "COUNT", count)
+def reap(reading: Reading, *, silent_ms: int = SILENT_MS) -> Call[None]:
+    """Drop those who took completions here, hold none, and are gone: one that comes back is made again by its read."""
+    yield [
+        reaping(Keys(reading.prefix, model).workers, [reading.stream(model)], RELAY, silent_ms=silent_ms)
         for model in reading.models
     ]
-    return [
+
+
+@dataclass(frozen=True, slots=True)
+class Abandoned:
+    """Completions taken over, and where in each model's sink the next look goes on; nowhere if it saw the end."""
+
+    completions: Sequence[Completion]
+    onwards: Mapping[str, bytes]
+
+
+def abandoned(reading: Reading, start: Mapping[str, bytes]) -> Call[Abandoned]:
+    """Take completions whose lease is over: of those who died, and those that failed here.
+
+    A look sees so many that are in hand and no more, so it goes on where the last one stopped.
+    """
+    models = [model for model in reading.models if model in start] or reading.models
+    who = (RELAY, reading.consumer, reading.lease_ms)
+    replies = yield [
+        ("XAUTOCLAIM", reading.stream(model), *who, start.get(model, BEGINNING), "COUNT", TOGETHER) for model in models
+    ]
+    found = [
         _completion(model, entry)
-        for model, reply in zip(reading.models, replies, strict=True)
-        for entry in reply[1]
+        for model, (_, entries, *_) in zip(models, replies, strict=True)
+        for entry in entries
         # one that somebody deleted has no fields
         if entry[1]
     ]
+    return Abandoned(found, {name: at for name, (at, *_) in zip(models, replies, strict=True) if at != BEGINNING})
 
 
 def arriving(reading: Reading, *, block_ms: int) -> Call[list[Completion]]:
-    """Take new completions; wait for the first one up to `block_ms`."""
+    """Take new completions; wait for the first one up to `block_ms`, 0 not at all."""
     streams = {reading.stream(model): model for model in reading.models}
-    command = ("XREADGROUP", "GROUP", RELAY, reading.consumer, "COUNT", TOGETHER, "BLOCK", block_ms, "STREAMS")
+    wait: Command = ("BLOCK", block_ms) if block_ms else ()
+    command = ("XREADGROUP", "GROUP", RELAY, reading.consumer, "COUNT", TOGETHER, *wait, "STREAMS")
     (found,) = yield [(*command, *streams, *(">" for _ in streams))]
     return [_completion(streams[stream.decode()], entry) for stream, entries in found or () for entry in entries]
 
@@ -139,8 +164,6 @@ def leave(reading: Reading) -> Call[None]:
 def _completion(model: str, entry: Sequence[Any]) -> Completion:
     entry_id, flat = entry
     fields = dict(zip(flat[::2], flat[1::2], strict=True))
-    try:
-        job_id, op = (fields.get(name, b"").decode() for name in (b"id", b"op"))
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"completion {entry_id.decode()} of {model} cannot be read: {error}") from error
+    # what somebody else wrote here must not keep the rest from being handed over
+    job_id, op = (fields.get(name, b"").decode("utf-8", "replace") for name in (b"id", b"op"))
     return Completion(model, job_id, op, read_reply(fields.get(b"reply", b"")), entry_id.decode())

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from rpc import calls
+from rpc.codec import decode_named_reply
 from rpc.deadlines import Deadline
-from rpc.errors import JobLost
+from rpc.errors import InvalidInput, JobLost
 from rpc.messages import Failure, Reply
 
 H = TypeVar("H")
@@ -115,12 +116,18 @@ class Waits(Generic[H]):
         with self._lock:
             return [handle for wait in self._waits.values() for handle in wait.handles]
 
-    def hear(self, wake_up: WakeUp) -> list[tuple[H, Reply]]:
-        """Return who can be answered by a reply that came with its wake-up."""
+    def hear(self, wake_up: WakeUp) -> list[tuple[H, Reply]] | None:
+        """Return who can be answered by the reply that came with its wake-up; None if it has to be fetched.
+
+        Ids are each model's own, so a reply that does not say whose it is answers nobody by itself.
+        """
         if wake_up.reply is None:
-            return []
-        reply = calls.read_reply(wake_up.reply)
-        return [(handle, reply) for name in self.named([wake_up.job_id]) for handle in self._take(name)]
+            return None
+        try:
+            model, reply = decode_named_reply(wake_up.reply)
+        except InvalidInput:
+            return None
+        return [(handle, reply) for handle in self._take((model, wake_up.job_id))] if model else None
 
     def collect(self, prefix: str, names: Iterable[Name]) -> calls.Call[list[tuple[H, Reply]]]:
         """Return who can be answered, and with what, of the names given."""

@@ -42,7 +42,8 @@ def read_one(consumer: Consumer, lanes: Sequence[Lane] = LANES) -> Delivery:
 def reply_with(delivery: Delivery, result: Mapping[str, Any] | Reply, *, keep_ms: int = HOUR_MS) -> Settlement:
     """Return the end of a job."""
     reply = Success(result, Meta("in-process")) if isinstance(result, Mapping) else result
-    return Settlement(delivery, encode_reply(reply, delivery.job.encoding), keep_ms)
+    model = delivery.job.model if isinstance(delivery.job, Job) else ""
+    return Settlement(delivery, encode_reply(reply, delivery.job.encoding, model=model), keep_ms)
 
 
 def echo(delivery: Delivery) -> Settlement:

@@ -35,7 +35,7 @@ def held(delivery: Delivery) -> Hold:
 
 def cancelled(job_id: str) -> bytes:
     """Return the reply to a job that was cancelled."""
-    return encode_reply(Failure.of(Cancelled(f"job {job_id} was cancelled")))
+    return encode_reply(Failure.of(Cancelled(f"job {job_id} was cancelled")), model=MODEL)
 
 
 class Scripts(World):

@@ -183,5 +183,7 @@ class World(RuleBasedStateMachine):
 
     def buried(self, consumer: Consumer, delivery: Delivery) -> None:
         """Give a job up, if that is the worker's to do."""
-        buried = self.theory.bury(consumer.name, str(delivery.job_id), delivery.place, encode_reply(GIVEN_UP))
+        buried = self.theory.bury(
+            consumer.name, str(delivery.job_id), delivery.place, encode_reply(GIVEN_UP, model=MODEL)
+        )
         assert consumer.bury(delivery, GIVEN_UP) == buried

@@ -61,6 +61,13 @@ class _Talk:
             self.answer.exception()
 
 
+def _fail(talks: list[_Talk], error: Exception) -> list[_Talk]:
+    """End conversations with an error, and return that there are none left."""
+    for talk in talks:
+        talk.fail(error)
+    return []
+
+
 class AwaitingConnection:
     """One connection shared by any number of tasks of one event loop."""
 
@@ -121,14 +128,25 @@ class AwaitingConnection:
         try:
             with translated(self._address):
                 replies = await self._replies([command for talk in talks for command in talk.commands])
-        except (Unavailable, asyncio.CancelledError) as error:
-            closed = Unavailable("the client was closed")
-            for talk in talks:
-                talk.fail(error if isinstance(error, Unavailable) else closed)
-            if not isinstance(error, Unavailable):
-                raise
-            return []
+        except asyncio.CancelledError:
+            _fail(talks, Unavailable("the client was closed"))
+            raise
+        except Unavailable as error:
+            return _fail(talks, error)
+        except Exception as error:  # noqa: BLE001 (the task that owns the socket must outlive whatever goes wrong)
+            left = [talk for talk in talks if self._can_be_said(talk)]
+            return _fail(talks, error) if len(left) == len(talks) else left
         return [talk for talk in talks if talk.hear([replies.popleft() for _ in talk.commands], self._address)]
+
+    def _can_be_said(self, talk: _Talk) -> bool:
+        """Return whether there are bytes for what a conversation says; if not, that is its error and nobody else's."""
+        try:
+            for portion in _portions(talk.commands):
+                self._pack(portion)
+        except Exception as error:  # noqa: BLE001 (it belongs to the caller who awaits the answer)
+            talk.fail(error)
+            return False
+        return True
 
     async def _replies(self, commands: Round) -> deque[Any]:
         replies = await self._exchange(commands)

@@ -45,6 +45,13 @@ answers = [client.call("m", "op", [name], timeout_s=10) for name in names]
 assert answers == [{"outputs": [name]} for name in names], answers
 if child == 0:
     os._exit(0)
+grandchild = os.fork()
+if grandchild == 0:
+    # it has not called since it was forked: what it closes must not be its parent's
+    client.close()
+    os._exit(0)
+assert os.waitpid(grandchild, 0)[1] == 0
+assert client.call("m", "op", ["after"], timeout_s=10) == {"outputs": ["after"]}
 _, status = os.waitpid(child, 0)
 assert status == 0, status
 client.submit("m", "op", ["left behind"], job_id="left")

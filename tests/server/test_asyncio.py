@@ -7,6 +7,7 @@ import pytest
 from redis import Redis
 
 from rpc import AsyncClient, RedisSettings
+from rpc.calls import Call
 from rpc.consumer import Consumer
 from tests.answering import Answering, echo, read_one
 from tests.conftest import MakeConsumer
@@ -67,6 +68,21 @@ async def test_calls_of_one_tick_travel_together(client: AsyncClient, consumer: 
 
     assert raw.info("stats")["total_reads_processed"] - before <= 10
     assert raw.xlen(consumer.keys.stream("interactive")) == 100
+
+
+async def test_what_cannot_be_sent_fails_by_itself(client: AsyncClient, consumer: Consumer) -> None:
+    """A conversation that says what has no bytes ends with that; those that travel with it, and later ones, go on."""
+
+    def unsayable() -> Call[None]:
+        yield [("GET", "\ud800")]
+
+    with Answering(consumer):
+        calls = [client.call("m", "op", [1]), client.ask(unsayable()), client.call("m", "op", [2])]
+        first, failed, second = await asyncio.gather(*calls, return_exceptions=True)
+
+        assert isinstance(failed, UnicodeEncodeError)
+        assert [first, second] == [{"outputs": [1]}, {"outputs": [2]}]
+        assert await client.call("m", "op", [3]) == {"outputs": [3]}
 
 
 async def test_a_call_given_up_by_its_caller_is_forgotten(client: AsyncClient, consumer: Consumer) -> None:

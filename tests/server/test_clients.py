@@ -29,6 +29,9 @@ from tests.waiting import LONG_S, eventually
 
 pytestmark = pytest.mark.server
 
+HALF = "\ud800"
+"""Half of a character, which has no bytes."""
+
 NEVER_S = 600.0
 """A sweep that does not come while a test runs: what is answered then was told."""
 
@@ -95,6 +98,37 @@ def test_calls_that_wait_together_are_not_crossed(callers: Callers, consumer: Co
 
     assert [[number] for number in range(64)] == answers
     assert connections <= 2
+
+
+def test_two_models_jobs_of_one_id_are_not_crossed(callers: Callers, make_consumer: MakeConsumer) -> None:
+    """Ids are each model's own: one client that waits for both gets each its own reply, whichever comes first."""
+    ours, theirs = make_consumer(model="m"), make_consumer(model="n")
+    caller = callers.make(sweep_s=NEVER_S)
+    calls = [callers.start(caller.call, model, "op", [model], job_id="1", timeout_s=LONG_S) for model in ("m", "n")]
+    first, second = read_one(ours), read_one(theirs)
+
+    theirs.settle([echo(second)])
+    assert calls[1].result(LONG_S) == {"outputs": ["n"]}
+    ours.settle([echo(first)])
+    assert calls[0].result(LONG_S) == {"outputs": ["m"]}
+
+
+@pytest.mark.parametrize(
+    ("method", "given"),
+    [("call", ("m", HALF, ["a"])), ("result", ("m", HALF)), ("cancel", (HALF, "j1"))],
+    ids=["op", "job id", "model"],
+)
+def test_what_no_key_or_field_can_hold_fails_its_own_call_alone(
+    callers: Callers, consumer: Consumer, method: str, given: tuple[Any, ...]
+) -> None:
+    """By name and at once; the client serves others on, and later calls."""
+    caller = callers.make()
+    waiting = callers.start(caller.call, "m", "op", ["a"])
+
+    with pytest.raises(RpcError, match="is not 1 to 128 of the characters"):
+        getattr(caller, method)(*given)
+    consumer.settle([echo(read_one(consumer))])
+    assert waiting.result(LONG_S) == {"outputs": ["a"]}
 
 
 def test_the_result_of_somebody_elses_job_can_be_waited_for(callers: Callers, consumer: Consumer) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from rpc import Client, InvalidInput, QueueFull, RedisSettings, RpcError
+from rpc import Client, InvalidInput, QueueFull, RedisSettings, RpcError, sinks
 from rpc.codec import decode_reply
 from rpc.consumer import Consumer
 from rpc.deliveries import Limits, Settlement
@@ -306,6 +306,61 @@ def test_a_server_that_was_emptied_is_read_again(
 
     assert [each.job_id for each in taking.seen] == ["j1", "j2"]
     raw.delete(consumer.keys.sink("stored"))
+
+
+def test_many_that_fail_again_and_again_keep_no_other_waiting(
+    callers: Callers, client: Client, raw: "Redis", make_consumer: MakeConsumer
+) -> None:
+    """Neither new ones nor those that others left, however many are in front of them."""
+    consumer = make_consumer()
+    sink = consumer.keys.sink("stored")
+    complete(client, consumer, *(f"bad{number}" for number in range(200)), "left")
+    raw.xgroup_create(sink, "relay", "0")
+    raw.xreadgroup("relay", "dead", {sink: ">"}, count=300)
+    good: list[str] = []
+
+    def take(completion: Completion) -> None:
+        if completion.job_id.startswith("bad"):
+            raise OSError("the disk is full")
+        good.append(completion.job_id)
+
+    with callers.consuming("stored", take, models=["m"], lease_s=0.05):
+        eventually(lambda: good == ["left"])
+        complete(client, consumer, "new")
+        eventually(lambda: good == ["left", "new"])
+    raw.delete(sink)
+
+
+def test_what_somebody_else_wrote_there_holds_nothing_up(
+    callers: Callers, client: Client, raw: "Redis", make_consumer: MakeConsumer
+) -> None:
+    """It is handed over as a failure that names no job, and so are those behind it."""
+    consumer = make_consumer()
+    raw.xadd(consumer.keys.sink("stored"), {"id": b"\xff", "reply": b"\xc1"})
+    complete(client, consumer, "j1")
+
+    seen = Taking(callers, models=["m"]).until(lambda seen: len(seen) == 2)
+    assert [each.job_id for each in seen] == ["\ufffd", "j1"]
+    assert isinstance(seen[0].error, ModelError)
+    raw.delete(consumer.keys.sink("stored"))
+
+
+def test_a_relay_that_ends_leaves_no_trace(
+    callers: Callers, client: Client, raw: "Redis", make_consumer: MakeConsumer
+) -> None:
+    """Of those that end in order no consumer is left; of those that died, none that holds nothing."""
+    consumer = make_consumer()
+    sink = consumer.keys.sink("stored")
+    complete(client, consumer, "j1")
+    Taking(callers, models=["m"]).until(lambda seen: len(seen) == 1)
+
+    eventually(lambda: raw.xinfo_consumers(sink, "relay") == [], what="it said good-bye")
+    raw.xgroup_createconsumer(sink, "relay", "dead")
+    reading = sinks.Reading(client.prefix, "stored", ["m"], "another", 1000)
+    eventually(lambda: raw.xinfo_consumers(sink, "relay")[0]["idle"] > 0)
+    client.ask(sinks.reap(reading, silent_ms=1))
+    assert raw.xinfo_consumers(sink, "relay") == []
+    raw.delete(sink)
 
 
 def test_an_error_is_handed_over_as_one(

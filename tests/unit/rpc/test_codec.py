@@ -433,12 +433,13 @@ def test_a_reply_is_told_apart_by_its_first_byte() -> None:
 
 def test_replies_look_as_the_protocol_says() -> None:
     """A program that knows only the wire reads success and failure by these names."""
-    success = msgpack.unpackb(encode_reply(Success({"a": 1}, Meta("w", 1, 8, 1.5, 0.5, 0.25))))
-    failure = msgpack.unpackb(encode_reply(Failure("expired", "too late", retryable=True)))
+    success = msgpack.unpackb(encode_reply(Success({"a": 1}, Meta("w", 1, 8, 1.5, 0.5, 0.25)), model="m"))
+    failure = msgpack.unpackb(encode_reply(Failure("expired", "too late", retryable=True), model="m"))
 
     meta = {"worker": "w", "attempts": 1, "batch": 8, "queued_ms": 1.5, "prepare_ms": 0.5, "infer_ms": 0.25}
-    assert success == {"v": 1, "ok": True, "result": {"a": 1}, "meta": meta}
-    assert failure == {"v": 1, "ok": False, "error": {"code": "expired", "message": "too late", "retryable": True}}
+    error = {"code": "expired", "message": "too late", "retryable": True}
+    assert success == {"v": 1, "ok": True, "model": "m", "result": {"a": 1}, "meta": meta}
+    assert failure == {"v": 1, "ok": False, "model": "m", "error": error}
 
 
 def test_a_payload_is_shown_or_the_reason_why_not() -> None:

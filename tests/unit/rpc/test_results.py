@@ -111,7 +111,7 @@ def sparse(*ids: list[int]) -> dict[str, Any]:
 
 def test_embeddings_of_several_jobs_are_one() -> None:
     """In the order of the jobs, and only of the kinds that were told."""
-    found = results.embeddings([dense(1, 2), dense(3)], [2, 1], {})
+    found = results.embeddings([dense(1, 2), dense(3)], [2, 1], {}, outputs=["dense"])
 
     assert found.dense is not None
     assert (found.dense[:, 0].tolist(), found.sparse, found.colbert) == ([1, 2, 3], None, None)
@@ -120,7 +120,7 @@ def test_embeddings_of_several_jobs_are_one() -> None:
 
 def test_weights_are_plain_maps() -> None:
     """Token ids and weights are Python numbers, ready for any index or JSON."""
-    found = results.embeddings([sparse([4, 6]), sparse([2])], [1, 1], {})
+    found = results.embeddings([sparse([4, 6]), sparse([2])], [1, 1], {}, outputs=["sparse"])
 
     assert found == Embeddings(None, [{4: 2.0, 6: 3.0}, {2: 1.0}], None, [True, True])
     assert found.sparse is not None
@@ -131,7 +131,7 @@ def test_rows_are_float32() -> None:
     """ColBERT's rows travel as float16 and are given as what numpy computes with."""
     told = {"colbert": [np.ones((3, 4), np.float16)], "truncated": [False]}
 
-    found = results.embeddings([told], [1], {})
+    found = results.embeddings([told], [1], {}, outputs=["colbert"])
 
     assert found.colbert is not None
     assert (str(found.colbert[0].dtype), found.colbert[0].tolist()) == ("float32", [[1] * 4] * 3)
@@ -142,7 +142,7 @@ def test_a_failed_job_leaves_its_places_empty() -> None:
     error = InvalidInput("empty")
     whole = {**dense(1), **sparse([2]), "colbert": [np.ones((1, 2), np.float16)]}
 
-    found = results.embeddings([whole, {}, whole], [1, 1, 1], {1: error})
+    found = results.embeddings([whole, {}, whole], [1, 1, 1], {1: error}, outputs=["dense", "sparse", "colbert"])
 
     assert found.dense is not None
     assert found.sparse is not None
@@ -152,12 +152,22 @@ def test_a_failed_job_leaves_its_places_empty() -> None:
     assert found.failed == {1: error}
 
 
+def test_what_was_asked_for_is_there_also_where_every_text_failed() -> None:
+    """The kinds are those of the question: a worker whose texts all failed tells rows of NaN and nothing else."""
+    nans = {"vectors": np.full((1, 2), np.nan, np.float32), "truncated": [False]}
+    error = InvalidInput("empty")
+
+    found = results.embeddings([nans, {}], [1, 1], {0: error, 1: error}, outputs=["sparse"])
+
+    assert found == Embeddings(None, [{}, {}], None, [False, False], {0: error, 1: error})
+
+
 def test_vectors_are_the_callers_own() -> None:
     """Dense vectors may be written to: they are no view of a reply."""
     told = dense(1)
     told["vectors"].setflags(write=False)
 
-    found = results.embeddings([told], [1], {})
+    found = results.embeddings([told], [1], {}, outputs=["dense"])
 
     assert found.dense is not None
     found.dense[:] += 1

@@ -69,23 +69,40 @@ def test_a_reply_that_comes_along_answers_all_who_wait_for_it_once() -> None:
     """Two who wait for the same job both get its reply, and then nobody waits."""
     waits = waiting("first", "second")
 
-    answers = waits.hear(WakeUp("j1", encode_reply(REPLY)))
+    answers = waits.hear(WakeUp("j1", encode_reply(REPLY, model="m")))
 
     assert (answers, len(waits)) == ([("first", REPLY), ("second", REPLY)], 0)
-    assert waits.hear(WakeUp("j1", encode_reply(REPLY))) == []
+    assert waits.hear(WakeUp("j1", encode_reply(REPLY, model="m"))) == []
 
 
-def test_a_wake_up_without_a_reply_answers_nobody_yet() -> None:
-    """An id alone only hurries the reading of the result key."""
+def test_a_reply_that_comes_along_answers_only_its_own_models_job() -> None:
+    """Ids are each model's own: who waits for a job of the same id of another model is not answered by it."""
+    waits = waiting("ours")
+    waits.add(("other", "j1"), "theirs", now=0.0)
+
+    assert waits.hear(WakeUp("j1", encode_reply(REPLY, model="other"))) == [("theirs", REPLY)]
+    assert waits.hear(WakeUp("j1", encode_reply(REPLY, model="other"))) == []
+    assert waits.handles() == ["ours"]
+
+
+@pytest.mark.parametrize("reply", [None, encode_reply(REPLY), b"rubbish"], ids=["none", "of no model", "unreadable"])
+def test_a_reply_that_does_not_say_whose_it_is_has_to_be_fetched(reply: bytes | None) -> None:
+    """A worker of an older version, or whoever else publishes here, can only hurry the reading of the result key."""
     waits = waiting("only")
 
-    assert waits.hear(WakeUp("j1", None)) == []
-    assert waits.named(["j1", "somebody-elses"]) == [NAME]
+    assert waits.hear(WakeUp("j1", reply)) is None
+    assert waits.handles() == ["only"]
+
+
+def test_a_wake_up_names_those_who_wait_for_its_id() -> None:
+    """An id alone says what is to be fetched, and nothing of what somebody else waits for."""
+    assert waiting("only").named(["j1", "somebody-elses"]) == [NAME]
 
 
 def test_a_reply_nobody_can_read_is_an_error_and_no_crash() -> None:
     """A garbled reply fails the call that waits for it, and that one alone."""
-    ((_, reply),) = waiting("only").hear(WakeUp("j1", b"\xc1"))
+    waits = waiting("only")
+    ((_, reply),) = carry_out(waits.collect("p", [NAME]), {"p:{m}:result:j1": b"\xc1"})
 
     assert isinstance(reply, Failure)
     assert reply.code == "model_error"
@@ -110,7 +127,7 @@ def test_who_stops_waiting_is_forgotten_and_the_others_are_not() -> None:
     waits.remove(NAME, "impatient")
     waits.remove(("m", "never"), "nobody")
 
-    assert waits.hear(WakeUp("j1", encode_reply(REPLY))) == [("patient", REPLY)]
+    assert waits.hear(WakeUp("j1", encode_reply(REPLY, model="m"))) == [("patient", REPLY)]
 
 
 def test_nothing_is_left_behind_when_nobody_waits() -> None:
