@@ -1,6 +1,9 @@
 """Programs that know the protocol and nothing of this project: redis-py, msgpack, and what a person types."""
 
 import json
+import re
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +16,7 @@ from rpc import RedisSettings
 from tests.conftest import settings_for
 from tests.servers import Server
 from tests.waiting import eventually
-from tests.workers import WorkerProcess
+from tests.workers import ROOT, WorkerProcess, environment
 
 pytestmark = [pytest.mark.server, pytest.mark.process]
 
@@ -86,6 +89,23 @@ def test_a_foreign_program_gets_right_answers(foreign: Foreign) -> None:
     assert (reply["v"], reply["ok"]) == (1, True)
     assert reply["result"] == {"outputs": ["text", b"\x00\xff", 3, {"a": [1.5]}]}
     assert set(reply["meta"]) == {"worker", "attempts", "batch", "queued_ms", "prepare_ms", "infer_ms"}
+
+
+def test_the_programs_of_the_protocol_page_do_what_it_says(settings: RedisSettings) -> None:
+    """The producer from scratch has its answer, and the script it is shown next says that the job has its reply."""
+    page = (ROOT / "docs" / "protocol.md").read_text("utf-8")
+    program = "\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL))
+
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env=environment(settings),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (ran.stdout, ran.stderr) == ("['hello', 3]\n[b'done']\n", "")
 
 
 def test_many_jobs_of_a_foreign_program_are_each_answered(foreign: Foreign) -> None:
