@@ -10,6 +10,9 @@ T = TypeVar("T")
 LONG_S = 30.0
 """How long a test waits for what must happen; only a failing test waits that long."""
 
+LOAD_S = 120.0
+"""How long for a worker that imports PyTorch and loads its models while other tests have the cores."""
+
 
 def eventually(look: Callable[[], T], *, within_s: float = LONG_S, what: str = "") -> T:
     """Return the first true answer of `look`; fail if there is none in time."""

@@ -110,7 +110,7 @@ class WorkerProcess:
             raise AssertionError(f"the worker {'ended' if self._ended else 'runs'} and never said {text!r}: {self.log}")
         return line
 
-    def wait_until_ready(self, *, within_s: float = LONG_S) -> Self:
+    def wait_until_ready(self, *, within_s: float = LOAD_S) -> Self:
         """Return once it takes jobs."""
         self.wait_for("ready:", within_s=within_s)
         return self
