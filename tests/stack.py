@@ -21,10 +21,7 @@ import pytest
 from rpc import RedisSettings
 from tests.containers import Service, seconds
 from tests.servers import binary, free_port
-from tests.waiting import LONG_S, eventually
-
-LOAD_S = 120.0
-"""How long the four families may take to be built, loaded and warmed on a machine that is busy with other tests."""
+from tests.waiting import LOAD_S, LONG_S, eventually
 
 BESIDE = Path(sys.executable).parent
 

@@ -18,8 +18,8 @@ from inference_worker.weights import PUBLISHED
 from rpc import Client
 from tests.containers import ROOT
 from tests.hub import Hub
-from tests.stack import LOAD_S, Place, Stack
-from tests.waiting import eventually
+from tests.stack import Place, Stack
+from tests.waiting import LOAD_S, eventually
 
 pytestmark = [pytest.mark.process, pytest.mark.server]
 

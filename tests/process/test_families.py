@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -112,12 +113,12 @@ def spoken(count: int, seed: int) -> list[str]:
 
 def test_a_worker_told_nothing_serves_the_four_families(client: Client, settings: RedisSettings) -> None:
     """Each is announced with its ops, its bytes, what is free, and that it is a stand-in."""
-    told = {
-        name: eventually(lambda name=name: client.ask(model_state(settings.prefix, name)).workers)  # type: ignore[misc]
-        for name in FAMILIES
-    }
 
-    abouts = {name: next(iter(workers.values())) for name, workers in told.items()}
+    def told(model: str) -> Mapping[str, str]:
+        # its sign of life comes first, then what it says of itself
+        return next(iter(client.ask(model_state(settings.prefix, model)).workers.values()), {})
+
+    abouts = {name: eventually(partial(told, name)) for name in FAMILIES}
     assert {name: about["ops"] for name, about in abouts.items()} == {
         "whisper": "transcribe",
         "siglip": "embed_text,embed_image",

@@ -25,12 +25,10 @@ from rpc import RedisSettings
 from tests.conftest import ON_VALKEY, settings_for
 from tests.gateways import GatewayProcess
 from tests.servers import Server
-from tests.waiting import LONG_S, eventually
+from tests.waiting import LOAD_S, LONG_S, eventually
 from tests.workers import WorkerProcess, environment
 
 pytestmark = [pytest.mark.server, pytest.mark.process, ON_VALKEY]
-
-LOAD_S = 120.0
 
 ECHO = {"model": "echo", "op": "echo", "inputs": ["hello"]}
 WAIT = {"prefer": "wait"}
