@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from inference_worker import __version__, exits
 from inference_worker.clock import ServerClock
@@ -30,6 +31,9 @@ log = logging.getLogger(__name__)
 
 SIGNALS_HEARD_S = 0.2
 """The longest until a signal is heard."""
+
+GIVEN_BACK_S = 0.5
+"""How long a draining engine waits for one model's jobs before it tries again to give back what is not started."""
 
 TICK_S = 0.5
 """How often an engine says that it gets round to saying so."""
@@ -180,10 +184,11 @@ class Engine:
             pipeline.stop_reading()
         # readers end first, so that nothing is taken in behind the release
         self._join("read-", 2.0)
-        given_back = sum(self._give_back(pipeline, running=False) for pipeline in pipelines)
-        for pipeline in pipelines:
-            pipeline.wait_until_empty(max(0.0, end - time.monotonic()))
-        given_back += sum(self._give_back(pipeline, running=True) for pipeline in pipelines)
+        given_back = self._give_back(pipelines, running=False)
+        while any(not pipeline.wait_until_empty(GIVEN_BACK_S) for pipeline in pipelines) and time.monotonic() < end:
+            # while Redis is away nothing can be given back
+            given_back += self._give_back(pipelines, running=False)
+        given_back += self._give_back(pipelines, running=True)
         for pipeline in pipelines:
             pipeline.close()
         # jobs are looked after to the last reply
@@ -195,8 +200,8 @@ class Engine:
             self._quietly(pipeline.leave)
         log.info("drained: %d jobs given back", given_back)
 
-    def _give_back(self, pipeline: Pipeline, *, running: bool) -> int:
-        return self._quietly(lambda: pipeline.give_back(running=running)) or 0
+    def _give_back(self, pipelines: Sequence[Pipeline], *, running: bool) -> int:
+        return sum(self._quietly(partial(pipeline.give_back, running=running)) or 0 for pipeline in pipelines)
 
     def _quietly(self, say: Callable[[], int | None]) -> int | None:
         try:

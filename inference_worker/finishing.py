@@ -190,7 +190,7 @@ class Finishing:
         deliveries = job.delivery.deliveries
         if deliveries >= self._consumer.limits.max_deliveries:
             return False
-        _until_told(partial(self._consumer.retry, job.hold, delay_s=delay_s(deliveries)))
+        _until_told(partial(self._consumer.retry, job.delivery, delay_s=delay_s(deliveries)))
         self._metrics.retries.inc()
         self._in_hand.settled([job])
         return True
@@ -203,9 +203,10 @@ class Finishing:
     def _settlement(self, ending: JobInHand | Refused, reply: Reply) -> Settlement:
         delivery = ending.delivery
         if isinstance(ending, Refused):
-            return Settlement(delivery, encode_reply(reply, delivery.job.encoding, model=self._model.name), HOUR_MS)
+            encoded = encode_reply(reply, delivery.job.encoding, model=self._model.name)
+            return Settlement(delivery, encoded, HOUR_MS, failed=True)
         job = ending.job
-        whole = b""
+        whole, failed = b"", isinstance(reply, Failure)
         try:
             encoded = _encoded(job, stored(job, reply))
             if job.sink and not job.keep_ms:
@@ -214,7 +215,8 @@ class Finishing:
             log.warning("the result of job %s of %s cannot be sent: %s", job.id, job.model, error)
             failure = Failure.of(ModelError(f"the result {error}".encode(errors="replace").decode()))
             encoded = whole = encode_reply(failure, job.encoding, model=job.model)
-        return Settlement(delivery, encoded, kept_ms(job, reply), whole)
+            failed = True
+        return Settlement(delivery, encoded, kept_ms(job, reply), whole, failed)
 
 
 def _encoded(job: Job, reply: Reply) -> bytes:

@@ -29,9 +29,10 @@ class InHand:
         self._hungry = False
 
     def admit(self, jobs: Iterable[JobInHand]) -> None:
-        """Take jobs in, from their reading on."""
+        """Take jobs in, from their reading on; one that comes back by another delivery takes its own place."""
         with self._changed:
             for job in jobs:
+                self._let_go(self._jobs.get(job.delivery.place))
                 self._jobs[job.delivery.place] = job
                 self._weights[job.delivery.lane] += len(job.job.inputs)
 
@@ -39,10 +40,15 @@ class InHand:
         """Let go of jobs that were answered or given back."""
         with self._changed:
             for job in jobs:
-                if self._jobs.pop(job.delivery.place, None) is not None:
-                    self._weights[job.delivery.lane] -= len(job.job.inputs)
-                    self._pool.discard(job)
+                self._let_go(job)
             self._changed.notify_all()
+
+    def _let_go(self, job: JobInHand | None) -> None:
+        """Forget a job, unless another delivery of its entry has its place."""
+        if job is not None and self._jobs.get(job.delivery.place) is job:
+            del self._jobs[job.delivery.place]
+            self._weights[job.delivery.lane] -= len(job.job.inputs)
+            self._drop(job)
 
     def room(self, lane: Lane) -> int:
         """Return how many more inputs of a lane may be read: never more than can start soon."""

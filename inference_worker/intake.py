@@ -19,7 +19,7 @@ from rpc.codec import Malformed
 from rpc.connection import NoGroup
 from rpc.consumer import Consumer
 from rpc.deliveries import Claim, Delivery, Place
-from rpc.errors import Cancelled, RpcError, Unavailable
+from rpc.errors import Cancelled, QueueFull, RpcError, Unavailable
 from rpc.keys import LANES
 from rpc.messages import Failure
 
@@ -95,7 +95,7 @@ class Intake:
                 self._step()
             except NoGroup:
                 self._unsure = True
-            except Unavailable as error:
+            except (Unavailable, QueueFull) as error:
                 if not self._unsure:
                     log.warning("%s: cannot read: %s", self._consumer.keys.model, error)
                 self._unsure = True
@@ -173,7 +173,7 @@ class Intake:
         if isinstance(delivery.job, Malformed):
             failure = Failure.of(delivery.job)
             return Refused(delivery, failure) if delivery.job_id else Burial(delivery, failure)
-        error: RpcError | None = refusal(delivery.job, self._ops, waited_ms)
+        error: RpcError | None = refusal(delivery.job, self._ops, 0.0 if delivery.begun else waited_ms)
         if answered:
             # the reply that is there stays; this only takes the entry out of its lane
             error = Cancelled("answered before it was started")

@@ -51,8 +51,8 @@ class JobInHand:
         self._unprepared = count
 
     def late(self, now: float) -> bool:
-        """Return whether the job has waited longer than it may; once started it is never late."""
-        return not self.started and self.waited_ms(now) > self.job.ttl_ms
+        """Return whether the job has waited longer than it may; once started, here or elsewhere, it is never late."""
+        return not self.started and not self.delivery.begun and self.waited_ms(now) > self.job.ttl_ms
 
     def waited_ms(self, now: float) -> float:
         """Return how long ago the job was submitted."""
@@ -100,8 +100,9 @@ class JobInHand:
 
     @property
     def hold(self) -> Hold:
-        """What the lease of this job is renewed by."""
-        return Hold(self.delivery.entry_id, self.delivery.lane, self.job.id, self.job.blobs)
+        """What this job is looked after by."""
+        begun = self.started or self.delivery.begun
+        return Hold(self.delivery.entry_id, self.delivery.lane, self.job.id, self.job.blobs, begun)
 
     def meta(self, worker: str) -> Meta:
         """Return how the job fared."""

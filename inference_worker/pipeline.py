@@ -57,6 +57,7 @@ class Pipeline:
         self._metrics = around.metrics.of(model.name, model.ops)
         linger_s = settings.linger_ms / 1000 if model.overhead else 0.0
         policy = Policy(settings.budget_of(model.name) or model.budget, model.overhead, linger_s, settings.bulk_every)
+        self._withdrawn: list[JobInHand] = []
         self._in_hand = InHand(policy, units_held=min(settings.units_held, model.held or settings.units_held))
         # threads of its own, because a query must not wait behind the decoding of a long recording
         self._threads = self._pool("prepare")
@@ -162,9 +163,10 @@ class Pipeline:
         self._intake.stop()
 
     def give_back(self, *, running: bool) -> int:
-        """Release the jobs not started, or all; return how many."""
-        jobs: list[JobInHand] = self._in_hand.withdraw(running=running)
-        self._teller.release([job.hold for job in jobs])
+        """Release the jobs not started, or all; return how many. Those it could not, the next call gives back too."""
+        self._withdrawn += self._in_hand.withdraw(running=running)
+        self._teller.release([job.hold for job in self._withdrawn])
+        jobs, self._withdrawn = self._withdrawn, []
         self._in_hand.settled(jobs)
         return len(jobs)
 

@@ -88,7 +88,8 @@ def _write(key: str, data: bytes, life_ms: int) -> Iterator[Command]:
     view = memoryview(data)
     for start in range(0, len(data), BLOB_BYTES_TOGETHER):
         yield ("SETRANGE", key, start, view[start : start + BLOB_BYTES_TOGETHER])
-    yield ("PEXPIRE", key, life_ms)
+        # whoever settles the job meanwhile deletes the key, and the next piece makes it anew
+        yield ("PEXPIRE", key, life_ms)
 
 
 def fetch(prefix: str, waits: Iterable[tuple[str, str]]) -> Call[dict[tuple[str, str], Reply]]:

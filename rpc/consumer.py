@@ -9,12 +9,12 @@ from typing import Any
 
 from rpc import keys as keyspace
 from rpc import parts
-from rpc.calls import Call, Command, script
+from rpc.calls import Call, Command, Tolerant, script
 from rpc.codec import Malformed, encode_reply, read_blob, read_job
 from rpc.connection import BlockingConnection
 from rpc.deliveries import Claim, Delivery, Hold, Limits, Look, Place, Settlement
-from rpc.errors import InvalidInput, JobLost, RpcError
-from rpc.keys import GROUP, LANES, PUT_OFF, RELEASED, Keys, Lane
+from rpc.errors import InvalidInput, JobLost, QueueFull, RpcError
+from rpc.keys import BEGUN, GROUP, LANES, PUT_OFF, RELEASED, Keys, Lane
 from rpc.messages import HOUR_MS, JOB_MARGIN_MS, WIRE_VERSION, Blob, Failure, Job
 
 DEAD_KEPT = 1_000
@@ -57,8 +57,14 @@ class Consumer:
             try:
                 self._connection.send([command])
             except RpcError as error:
-                if "BUSYGROUP" not in str(error):
+                # a full server refuses this also where there is nothing to make
+                full = isinstance(error, QueueFull) and self._has_group(lane)
+                if not full and "BUSYGROUP" not in str(error):
                     raise
+
+    def _has_group(self, lane: Lane) -> bool:
+        (groups,) = self._connection.send(Tolerant([("XINFO", "GROUPS", self.keys.stream(lane))]))
+        return not isinstance(groups, Exception) and any(GROUP.encode() in group for group in groups)
 
     def server_ms(self) -> int:
         """Return the server's clock."""
@@ -92,7 +98,7 @@ class Consumer:
     def claim(self, lane: Lane, count: int, *, suspect: bool) -> Claim:
         """Take over up to `count` released entries of a lane, and one suspect if allowed."""
         limits = (self.limits.lease_ms, self.limits.max_deliveries)
-        arguments = (GROUP, self.name, RELEASED, count, int(suspect), *limits)
+        arguments = (GROUP, self.name, RELEASED, BEGUN, count, int(suspect), *limits)
         (answer,) = self._connection.send([script("claim", (self.keys.stream(lane), self.keys.config), arguments)])
         taken, dead = ([self._delivery(lane, *entry) for entry in found] for found in answer[:2])
         return Claim(taken, dead, bool(answer[2]))
@@ -166,8 +172,9 @@ class Consumer:
             told = self._sunk(delivery, job_id, settlement.whole)
             if told:
                 names.append(self.keys.sink(delivery.job.sink))
-            arguments += (delivery.entry_id, job_id, keep_ms, delivery.job.reply, settlement.reply, len(belonging))
-            arguments += (len(told), *told)
+            holder = self.name if settlement.failed else ""
+            arguments += (delivery.entry_id, job_id, keep_ms, delivery.job.reply, settlement.reply, holder)
+            arguments += (len(belonging), len(told), *told)
         return script("complete", names, arguments)
 
     def _sunk(self, delivery: Delivery, job_id: str, whole: bytes) -> list[Any]:
@@ -234,14 +241,14 @@ class Consumer:
         """Give entries back uncounted, for any worker to take at once."""
         if holds:
             names = [self.keys.stream(hold.lane) for hold in holds]
-            entries = (hold.entry_id for hold in holds)
-            self._connection.send([script("release", names, (GROUP, self.name, RELEASED, *entries))])
+            entries = [part for hold in holds for part in (hold.entry_id, BEGUN if hold.begun else RELEASED)]
+            self._connection.send([script("release", names, (GROUP, self.name, *entries))])
 
-    def retry(self, hold: Hold, *, delay_s: float) -> bool:
-        """Put a job off, its deliveries counted on, for at most a lease; return whether it was still ours."""
+    def retry(self, delivery: Delivery, *, delay_s: float) -> bool:
+        """Put a job off, its deliveries counted on, for at most a lease; return whether this delivery was ours."""
         idle_ms = max(0, self.limits.lease_ms - int(delay_s * 1000))
-        arguments = (GROUP, self.name, PUT_OFF, hold.entry_id, idle_ms)
-        (put_off,) = self._connection.send([script("retry", (self.keys.stream(hold.lane),), arguments)])
+        arguments = (GROUP, self.name, PUT_OFF, delivery.entry_id, idle_ms, delivery.deliveries)
+        (put_off,) = self._connection.send([script("retry", (self.keys.stream(delivery.lane),), arguments)])
         return bool(put_off)
 
     def announce(self, about: Mapping[str, str]) -> None:

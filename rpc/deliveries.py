@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rpc.codec import Malformed
-from rpc.keys import DIED, Lane
+from rpc.keys import BEGUN, DIED, Lane
 from rpc.messages import Job
 
 Place = tuple[Lane, str]
@@ -76,6 +76,11 @@ class Delivery:
         """Whether an earlier worker had it and did not finish it."""
         return self.deliveries > 1
 
+    @property
+    def begun(self) -> bool:
+        """Whether its job may have begun in time, in the hands of an earlier worker: then it is not late."""
+        return self.suspect or self.left_by == BEGUN
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -90,23 +95,27 @@ class Claim:
 class Settlement:
     """The end of a job: its encoded reply, and how long to keep it.
 
-    `whole` is the reply that goes to the job's sink, where that is not the one that is kept.
+    Attributes:
+        whole: the reply that goes to the job's sink, where that is not the one that is kept.
+        failed: whether the reply is an error: then it counts only from who holds the entry.
     """
 
     delivery: Delivery
     reply: bytes
     keep_ms: int
     whole: bytes = b""
+    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A job in hand, to be looked after."""
+    """A job in hand, to be looked after; `begun` says that it is not late any more, whoever gets it next."""
 
     entry_id: str
     lane: Lane
     job_id: str
     blobs: Sequence[int] = ()
+    begun: bool = False
 
     @property
     def place(self) -> Place:

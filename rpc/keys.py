@@ -23,6 +23,9 @@ RELAY = "relay"
 RELEASED = "~free"
 """The consumer that holds entries a draining worker gave back; any worker may claim them at once."""
 
+BEGUN = "~begun"
+"""The consumer that holds entries given back whose job may have begun in time: that one is not late any more."""
+
 PUT_OFF = "~later"
 """The consumer that holds entries whose worker asked for another try after a while."""
 

@@ -6,7 +6,7 @@ Conversations like those of `rpc.calls`. None of them knows a job: what an engin
 from collections.abc import Collection, Sequence
 
 from rpc.calls import Call, Command, script
-from rpc.keys import DIED, GROUP, LANES, RELEASED, Keys, Lane
+from rpc.keys import BEGUN, DIED, GROUP, LANES, Keys, Lane
 
 SILENT_MS = 60_000
 """How long a consumer without sign of life and entries was not heard of before it is dropped."""
@@ -33,7 +33,7 @@ def bereave(
     keys = Keys(prefix, model)
     names = (keys.workers, keys.worker(consumer), *map(keys.stream, LANES))
     started = [part for lane, entry in working_on or () for part in (LANES.index(lane) + 1, entry)]
-    arguments = (GROUP, consumer, RELEASED, DIED + died_of, int(working_on is None), *started)
+    arguments = (GROUP, consumer, BEGUN, DIED + died_of, int(working_on is None), *started)
     ((released, suspects),) = yield [script("bereave", names, arguments)]
     return released, suspects
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 from rpc import sinks
 from rpc.calls import Call
 from rpc.connection import AwaitingConnection, BlockingConnection, NoGroup
-from rpc.errors import RpcError, Unavailable
+from rpc.errors import QueueFull, RpcError, Unavailable
 from rpc.inspection import known_models
 from rpc.requests import RECONNECT_S
 from rpc.settings import RedisSettings
@@ -73,8 +73,10 @@ class Turns:
     def pause_s(self, error: RpcError | None) -> float:
         """Return how long to wait before the next round, after an error or none."""
         if isinstance(error, NoGroup):
+            again = self._looked_at == float("-inf")
             self._looked_at, self._onwards = float("-inf"), {}
-            return 0.0
+            # a group that could not be made is no reason to ask without end
+            return RECONNECT_S if again else 0.0
         if error is not None:
             log.warning("cannot read completions: %s", error)
         return RECONNECT_S if error is not None or not self.reading.models else 0.0
@@ -126,7 +128,7 @@ def relay(
 def _found(connection: BlockingConnection, turns: Turns) -> tuple[Sequence[Completion], RpcError | None]:
     try:
         return connection.run(turns.next(time.monotonic())), None
-    except (NoGroup, Unavailable) as error:
+    except (NoGroup, QueueFull, Unavailable) as error:
         return [], error
 
 
@@ -164,5 +166,5 @@ async def relay_awaited(
 async def _found_awaited(connection: AwaitingConnection, turns: Turns) -> tuple[Sequence[Completion], RpcError | None]:
     try:
         return await connection.run(turns.next(time.monotonic())), None
-    except (NoGroup, Unavailable) as error:
+    except (NoGroup, QueueFull, Unavailable) as error:
         return [], error

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rpc.calls import Call, Command, Round, Tolerant, read_reply
-from rpc.errors import RpcError
+from rpc.calls import Call, Command, Round, Tolerant, read_reply, script
+from rpc.errors import QueueFull, RpcError
 from rpc.keys import RELAY, Keys, check_model, check_sink
 from rpc.leases import SILENT_MS, reaping
 from rpc.messages import Failure, Meta, Reply, Success
@@ -94,7 +94,8 @@ def ensure(reading: Reading) -> Call[None]:
     """Make the groups where they are missing, from the first completion on."""
     commands: Round = [("XGROUP", "CREATE", reading.stream(model), RELAY, "0", "MKSTREAM") for model in reading.models]
     for reply in (yield Tolerant(commands)):
-        if isinstance(reply, Exception) and "BUSYGROUP" not in str(reply):
+        # a full server refuses this also where there is nothing to make; where there is, the read says so
+        if isinstance(reply, Exception) and not isinstance(reply, QueueFull) and "BUSYGROUP" not in str(reply):
             raise reply
 
 
@@ -145,20 +146,16 @@ def arriving(reading: Reading, *, block_ms: int) -> Call[list[Completion]]:
 
 def taken(reading: Reading, completion: Completion) -> Call[None]:
     """Say that a completion is done with: it goes."""
-    stream = reading.stream(completion.model)
-    commands: list[Command] = [("XACK", stream, RELAY, completion.entry), ("XDEL", stream, completion.entry)]
-    yield commands
+    yield [script("taken", (reading.stream(completion.model),), (RELAY, completion.entry))]
 
 
 def leave(reading: Reading) -> Call[None]:
     """Go: what is still in hand is handed out again when its lease is over."""
-    commands = Tolerant(
-        [("XPENDING", reading.stream(model), RELAY, "-", "+", 1, reading.consumer) for model in reading.models]
-    )
-    held = yield commands
-    free = [model for model, left in zip(reading.models, held, strict=True) if left == []]
-    if free:
-        yield Tolerant([("XGROUP", "DELCONSUMER", reading.stream(model), RELAY, reading.consumer) for model in free])
+    each = [(Keys(reading.prefix, model), reading.stream(model)) for model in reading.models]
+    yield [
+        script("leave", (keys.workers, keys.worker(reading.consumer), stream), (RELAY, reading.consumer))
+        for keys, stream in each
+    ]
 
 
 def _completion(model: str, entry: Sequence[Any]) -> Completion:

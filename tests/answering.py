@@ -12,7 +12,7 @@ from rpc.codec import encode_reply
 from rpc.consumer import Consumer
 from rpc.deliveries import Delivery, Settlement
 from rpc.keys import GROUP, LANES, Lane
-from rpc.messages import HOUR_MS, Blob, Job, Meta, Reply, Success
+from rpc.messages import HOUR_MS, Blob, Failure, Job, Meta, Reply, Success
 
 Answer = Callable[[Job, list[Any]], Mapping[str, Any] | Reply]
 """What a played model makes of a job and its inputs."""
@@ -43,7 +43,8 @@ def reply_with(delivery: Delivery, result: Mapping[str, Any] | Reply, *, keep_ms
     """Return the end of a job."""
     reply = Success(result, Meta("in-process")) if isinstance(result, Mapping) else result
     model = delivery.job.model if isinstance(delivery.job, Job) else ""
-    return Settlement(delivery, encode_reply(reply, delivery.job.encoding, model=model), keep_ms)
+    encoded = encode_reply(reply, delivery.job.encoding, model=model)
+    return Settlement(delivery, encoded, keep_ms, failed=isinstance(reply, Failure))
 
 
 def echo(delivery: Delivery) -> Settlement:

@@ -12,25 +12,27 @@ from hypothesis.stateful import initialize, precondition, rule
 from rpc import calls, inspection, leases
 from rpc.codec import encode_reply
 from rpc.deliveries import Delivery, Hold
-from rpc.errors import Cancelled, InvalidInput, QueueFull
-from rpc.keys import LANES, RELEASED, Lane
+from rpc.errors import Cancelled, InvalidInput, ModelError, QueueFull
+from rpc.keys import LANES, Lane
 from rpc.messages import Failure, Job
 from rpc.parts import Part, part_field
+from tests.answering import reply_with
+from tests.theory import FREE
 from tests.world import JOBS, LIMITS, MODEL, WITH_BLOBS, World
 
 JOB = st.sampled_from(JOBS)
 WORKERS = st.sampled_from(["w0", "w1", "w2"])
 LANE = st.sampled_from(LANES)
 PICK = st.integers(0, 20)
-ENDINGS = st.sampled_from(["settle", "bury", "release", "put_off", "keep"])
+ENDINGS = st.sampled_from(["settle", "fail", "bury", "release", "put_off", "keep"])
 
 LARGE = "x" * 3000
 """An input that travels as a blob."""
 
 
-def held(delivery: Delivery) -> Hold:
+def held(delivery: Delivery, *, begun: bool = False) -> Hold:
     """Return an entry as a worker holds it."""
-    return Hold(delivery.entry_id, delivery.lane, str(delivery.job_id), delivery.blobs)
+    return Hold(delivery.entry_id, delivery.lane, str(delivery.job_id), delivery.blobs, begun)
 
 
 def cancelled(job_id: str) -> bytes:
@@ -110,7 +112,7 @@ class Scripts(World):
     def claim(self, name: str, lane: Lane, *, suspect: bool, heard: bool) -> None:
         """Take over what was given back and at most one suspect; the reply may be lost."""
         claim = self.claimed(self.worker(name), lane, 2, suspect=suspect)
-        assert len([item for item in claim.taken if item.left_by != RELEASED]) <= int(suspect)
+        assert len([item for item in claim.taken if item.left_by not in FREE]) <= int(suspect)
         assert all(item.deliveries <= LIMITS.max_deliveries for item in claim.taken)
         if heard:
             known = {delivery.place for delivery in self.beliefs[name]}
@@ -133,20 +135,29 @@ class Scripts(World):
         for turn in range(2):
             self.answer(self.worker(name), [delivery], f"{self.names[name]} {delivery.entry_id} {turn}")
 
+    def fail(self, name: str, delivery: Delivery) -> None:
+        """Answer a job with an error; only its holder can, and once."""
+        consumer = self.worker(name)
+        failed = reply_with(delivery, Failure.of(ModelError(delivery.entry_id)))
+        for _ in range(2):
+            consumer.settle([failed])
+            self.theory.fail(consumer.name, str(delivery.job_id), delivery.place, failed.reply)
+
     def bury(self, name: str, delivery: Delivery) -> None:
         """Give up on a job; only its holder can."""
         self.buried(self.worker(name), delivery)
 
     def release(self, name: str, delivery: Delivery) -> None:
         """Give a job back, its delivery uncounted; only its holder can."""
-        consumer = self.worker(name)
-        consumer.release([held(delivery)])
-        self.theory.release(consumer.name, delivery.place)
+        consumer, begun = self.worker(name), delivery.begun
+        consumer.release([held(delivery, begun=begun)])
+        self.theory.release(consumer.name, delivery.place, begun=begun)
 
     def put_off(self, name: str, delivery: Delivery) -> None:
         """Have a job tried again later, its delivery counted; only its holder can."""
         consumer = self.worker(name)
-        assert consumer.retry(held(delivery), delay_s=20.0) == self.theory.put_off(consumer.name, delivery.place)
+        put_off = self.theory.put_off(consumer.name, delivery.place, delivery.deliveries)
+        assert consumer.retry(delivery, delay_s=20.0) == put_off
 
     def keep(self, name: str, delivery: Delivery) -> None:
         """Keep a part of a job that is not settled."""

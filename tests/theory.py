@@ -8,7 +8,9 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from rpc.deliveries import Place
-from rpc.keys import DIED, PUT_OFF, RELEASED, Lane
+from rpc.keys import BEGUN, DIED, PUT_OFF, RELEASED, Lane
+
+FREE = (RELEASED, BEGUN)
 
 
 @dataclass(slots=True)
@@ -134,14 +136,14 @@ class Theory:
     def claim(self, holder: str, lane: Lane, count: int, *, suspect: bool) -> tuple[list[Taken], list[Taken]]:
         """Hand over what was given back, one suspect, and the dead; return what is taken, and the dead."""
         held = self.pending(lane).items()
-        free = [place for place, entry in held if entry.holder == RELEASED][:count]
+        free = [place for name in FREE for place, entry in held if entry.holder == name][:count]
         taken, dead = [], []
         for place in self._dropped_if_deleted(free):
             if self.entries[place].count >= self.most_deliveries:
                 dead.append(self._give_up(place, holder))
             else:
                 taken.append(self._take(place, holder))
-        lapsed = [place for place, entry in held if entry.lapsed and entry.holder not in {RELEASED, holder}]
+        lapsed = [place for place, entry in held if entry.lapsed and entry.holder not in {*FREE, holder}]
         for place in self._dropped_if_deleted(lapsed):
             if self.entries[place].count >= self.most_deliveries:
                 dead.append(self._give_up(place, holder))
@@ -173,6 +175,11 @@ class Theory:
         self._end(job_id, place)
         self.replies.setdefault(job_id, reply)
 
+    def fail(self, holder: str, job_id: str, place: Place, reply: bytes) -> None:
+        """Answer a job with an error: its holder's to do, and not of a job that has a later entry."""
+        if self.owns(holder, place) and self._end(job_id, place):
+            self.replies.setdefault(job_id, reply)
+
     def _end(self, job_id: str, place: Place) -> bool:
         """Take an entry away, and what belongs to its job unless that has another entry by now."""
         self.entries.pop(place, None)
@@ -192,14 +199,14 @@ class Theory:
         self.dead.append(job_id)
         return True
 
-    def release(self, holder: str, place: Place) -> None:
+    def release(self, holder: str, place: Place, *, begun: bool) -> None:
         """Give an entry back uncounted, if it is in one's hands."""
         if self.owns(holder, place):
-            self._hand(place, RELEASED, max(0, self.entries[place].count - 1), lapsed=True)
+            self._hand(place, BEGUN if begun else RELEASED, max(0, self.entries[place].count - 1), lapsed=True)
 
-    def put_off(self, holder: str, place: Place) -> bool:
-        """Put an entry off, if it is in one's hands; return whether it was."""
-        owned = self.owns(holder, place)
+    def put_off(self, holder: str, place: Place, count: int) -> bool:
+        """Put an entry off, if it is in one's hands by that delivery; return whether it was."""
+        owned = self.owns(holder, place) and self.entries[place].count == count
         if owned:
             self._hand(place, PUT_OFF, self.entries[place].count)
         return owned
@@ -226,7 +233,7 @@ class Theory:
             if place in suspects:
                 self._hand(place, DIED + died_of, entry.count, lapsed=True)
             else:
-                self._hand(place, RELEASED, max(0, entry.count - 1), lapsed=True)
+                self._hand(place, BEGUN, max(0, entry.count - 1), lapsed=True)
         return len(held) - len(suspects), len(suspects)
 
     # operators, and the world

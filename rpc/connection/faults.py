@@ -28,6 +28,9 @@ _BY_PREFIX: tuple[tuple[str, type[RpcError]], ...] = (
     ("MISCONF", Unavailable),
     ("NOAUTH", Unavailable),
     ("NOPERM", Unavailable),
+    ("NOREPLICAS", Unavailable),
+    ("TRYAGAIN", Unavailable),
+    ("BUSY Redis", Unavailable),
 )
 
 

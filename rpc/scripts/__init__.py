@@ -8,8 +8,9 @@ NAMES = (
     *("submit", "cancel", "lost", "redrive"),
     *("claim", "look", "complete", "dead", "release", "retry", "keep", "leave"),
     *("renew", "bereave", "reap"),
+    "taken",
 )
-"""Those of callers and operators, of a worker's engine, and of its supervisor."""
+"""Those of callers and operators, of a worker's engine, of its supervisor, and of who takes completions."""
 
 
 @dataclass(frozen=True, slots=True)

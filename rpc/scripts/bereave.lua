@@ -1,5 +1,6 @@
 -- A worker has died: let others take over what it held at once, without waiting for its leases to lapse. What it
--- was working on stays counted as delivered, as it may be what killed it; what merely waited in its hands does not.
+-- was working on stays counted as delivered, as it may be what killed it; what else was in its hands does not, and may
+-- have begun.
 -- KEYS  1 workers set · 2 the worker's hash · 3.. streams of the lanes
 -- ARGV  1 group · 2 consumer · 3 name that holds released entries · 4 name that holds what the dead worked on
 --       5 1 if nobody knows what it worked on: then all of it counts · 6.. what it worked on: lane's number, entry

@@ -9,7 +9,7 @@ from redis import Redis
 from rpc import Client, leases
 from rpc.consumer import Consumer
 from rpc.deliveries import Delivery, Hold, Place
-from rpc.keys import GROUP, LANES, PUT_OFF, RELEASED
+from rpc.keys import BEGUN, GROUP, LANES, PUT_OFF
 from tests.answering import age, echo, held, job_of, show_life
 from tests.conftest import MakeConsumer
 
@@ -78,7 +78,7 @@ def test_what_waited_in_dead_hands_is_free_and_what_was_worked_on_is_suspected(
     assert told == (2, 2)
     assert held(raw, w1) == [
         *((each.entry_id, "~died:SIGKILL", 1) for each in (first, second)),
-        *((each.entry_id, RELEASED, 0) for each in rest),
+        *((each.entry_id, BEGUN, 0) for each in rest),
     ]
     claim = w2.claim("interactive", 10, suspect=True)
     assert [(each.entry_id, each.deliveries, each.died_of) for each in claim.taken] == [
@@ -98,7 +98,7 @@ def test_a_suspect_that_merely_waited_has_its_count_of_before(
 
     bereave(w2, set())
 
-    assert held(raw, w1) == [(delivery.entry_id, RELEASED, 1)]
+    assert held(raw, w1) == [(delivery.entry_id, BEGUN, 1)]
 
 
 def test_if_nobody_knows_what_was_worked_on_all_is_suspected(
@@ -212,7 +212,7 @@ def test_a_job_put_off_is_left_alone_for_the_delay_and_then_taken_over(
     """It comes back when its delay is over, as a suspect, its deliveries counted on."""
     (delivery,) = in_hand(client, w1, 1)
 
-    assert w1.retry(hold(delivery), delay_s=20.0)
+    assert w1.retry(delivery, delay_s=20.0)
 
     assert held(raw, w1) == [(delivery.entry_id, PUT_OFF, 1)]
     assert 10_000 <= idle_ms(raw, w1) < 20_000
@@ -227,7 +227,7 @@ def test_a_delay_beyond_the_lease_is_the_lease(client: Client, raw: "Redis", w1:
     """No job is put off for longer than a dead worker's jobs wait."""
     (delivery,) = in_hand(client, w1, 1)
 
-    w1.retry(hold(delivery), delay_s=3600.0)
+    w1.retry(delivery, delay_s=3600.0)
 
     assert idle_ms(raw, w1) < 10_000
 
@@ -238,8 +238,8 @@ def test_only_its_holder_puts_a_job_off(client: Client, raw: "Redis", w1: Consum
     age(raw, w1, delivery, idle_ms=31_000)
     w2.claim("interactive", 1, suspect=True)
 
-    assert not w1.retry(hold(delivery), delay_s=1.0)
+    assert not w1.retry(delivery, delay_s=1.0)
 
     assert held(raw, w1) == [(delivery.entry_id, "w2", 2)]
     w2.settle([echo(delivery)])
-    assert not w2.retry(hold(delivery), delay_s=1.0)
+    assert not w2.retry(delivery, delay_s=1.0)
