@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from rpc import Client, QueueFull, RedisSettings, Unavailable, leases
 from rpc.consumer import Consumer
 from rpc.keys import GROUP, Keys
 from rpc.messages import HOUR_MS
+from rpc.sinks import Completion
 from tests.answering import age, echo, read_one, show_life
 from tests.callers import Callers
 from tests.conftest import Gates, MakeConsumer, StartWorker, settings_for
@@ -65,6 +67,83 @@ def test_a_server_without_memory(
     assert results == [{"outputs": [number, "x" * 10_000]} for number in range(4)]
     assert raw.xlen(consumer.keys.stream("interactive")) == 0
     assert caller.submit("m", "op", ["taken"], job_id="taken") == "taken"
+
+
+@pytest.mark.process
+def test_workers_that_reconnect_and_start_while_memory_is_full(
+    start_worker: StartWorker, redis_settings: RedisSettings, raw: "Redis", gates: Gates
+) -> None:
+    """F18: a worker whose lines are cut goes on, another one starts, and a relay hands over: the lanes are drained."""
+    env = {"PENSTOCK_LEASE_S": "2", "PENSTOCK_MOST_FAILURES": "1"}
+    first = start_worker("tests.models:Gate", env=env)
+    seen: list[str] = []
+    stop = threading.Event()
+
+    def take(completion: Completion) -> None:
+        seen.append(completion.job_id)
+
+    with Client(settings=redis_settings) as client, ThreadPoolExecutor(1) as threads:
+        threads.submit(client.consume, "stored", take, models=["gate"], stop=stop)
+        try:
+            eventually(lambda: raw.exists(Keys(redis_settings.prefix, "gate").sink("stored")))
+            for name in ("a", "b"):
+                client.submit("gate", "pass", [gates.path(name)], job_id=name, sink="stored")
+            eventually(gates.entered("a"))
+            raw.config_set("maxmemory", "1")
+            raw.client_kill_filter(_type="normal", skipme=True)
+            second = start_worker("tests.models:Gate", env=env)
+            gates.open("a", "b")
+
+            eventually(lambda: sorted(seen) == ["a", "b"])
+            raw.config_set("maxmemory", "0")
+            assert client.call("gate", "pass", [gates.path("a")], timeout_s=LONG_S) == {"outputs": [gates.path("a")]}
+        finally:
+            stop.set()
+    assert [each.metric("penstock_engine_restarts_total") for each in (first, second)] == [0, 0]
+
+
+@pytest.mark.process
+def test_a_server_that_misses_its_replicas(
+    start_worker: StartWorker, redis_settings: RedisSettings, raw: "Redis", gates: Gates
+) -> None:
+    """F20: while it takes no writes for that, submits are tried until their time is up, and workers wait."""
+    worker = start_worker("tests.models:Gate", env={"PENSTOCK_LEASE_S": "2", "PENSTOCK_MOST_FAILURES": "1"})
+    with Client(settings=redis_settings) as client:
+        client.submit("gate", "pass", [gates.path("a")], job_id="a")
+        eventually(gates.entered("a"))
+        raw.config_set("min-replicas-to-write", "1")
+        gates.open("a")
+
+        with pytest.raises(Unavailable, match="NOREPLICAS"):
+            client.submit("gate", "pass", [gates.path("b")], timeout_s=0.5)
+        worker.wait_for("leases not renewed")
+        raw.config_set("min-replicas-to-write", "0")
+
+        assert client.result("gate", "a", timeout_s=LONG_S) == {"outputs": [gates.path("a")]}
+    assert worker.metric("penstock_engine_restarts_total") == 0
+
+
+@pytest.mark.process
+def test_a_worker_told_to_stop_while_the_server_is_away(
+    start_worker: StartWorker, redis_settings: RedisSettings, own_server: Server, gates: Gates
+) -> None:
+    """F11: it gives back what it had not started as soon as it can, and does not keep it for its whole grace."""
+    first = start_worker("tests.models:Gate", env={"PENSTOCK_DRAIN_GRACE_S": "50"})
+    with Client(settings=redis_settings) as client:
+        for name in ("a", "b"):
+            client.submit("gate", "pass", [gates.path(name)], job_id=name)
+        eventually(gates.entered("a"))
+        eventually(lambda: first.metric("penstock_jobs_in_hand", model="gate") == 2)
+        own_server.kill()
+        first.terminate()
+        first.wait_for("not told to Redis")
+        own_server.start()
+        start_worker("tests.models:Gate")
+        gates.open("b")
+
+        assert client.result("gate", "b", timeout_s=LONG_S) == {"outputs": [gates.path("b")]}
+        gates.open("a")
+        assert first.wait() == 0
 
 
 @pytest.mark.process

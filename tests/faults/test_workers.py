@@ -177,14 +177,35 @@ def test_a_job_whose_time_passed_before_it_was_started(
     assert worker.metric("penstock_expired_total", model="gate") == 1
 
 
-def older(raw: "Redis", keys: Keys, job_id: str) -> Callable[[], bool]:
-    """Return a look at whether a job is older than 2 ms, by the server's clock."""
+@pytest.mark.parametrize("end", ["crash", "drain"])
+def test_a_job_whose_time_passed_after_it_was_started(
+    client: Client, start_worker: StartWorker, gates: Gates, redis_settings: RedisSettings, raw: "Redis", end: str
+) -> None:
+    """F27: it is not late any more: another engine does what is left of it when its own has crashed or is stopped."""
+    first = start_worker(GATE, env={"PENSTOCK_DRAIN_GRACE_S": "0.1"})
+    client.submit("gate", "pass", [gates.path("a"), gates.path("b")], job_id="long", timeout_s=0.5)
+    gates.open("a")
+    eventually(gates.entered("b"))
+    eventually(older(raw, Keys(redis_settings.prefix, "gate"), "long", by_ms=600))
+
+    if end == "crash":
+        os.kill(first.engine_pid, signal.SIGKILL)
+    else:
+        start_worker(GATE)
+        first.terminate()
+    gates.open("b")
+
+    assert client.result("gate", "long", timeout_s=LONG_S) == {"outputs": [gates.path("a"), gates.path("b")]}
+
+
+def older(raw: "Redis", keys: Keys, job_id: str, *, by_ms: int = 2) -> Callable[[], bool]:
+    """Return a look at whether a job is older than that, by the server's clock."""
     entry: Any = raw.get(keys.job(job_id))
     submitted = int(entry.split(b"-")[0])
 
     def look() -> bool:
         seconds, micros = raw.time()
-        return seconds * 1000 + micros // 1000 > submitted + 2
+        return seconds * 1000 + micros // 1000 > submitted + by_ms
 
     return look
 

@@ -1,6 +1,7 @@
 """What a supervisor says for its engines, and what a worker puts off."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -10,7 +11,8 @@ from rpc import Client, leases
 from rpc.consumer import Consumer
 from rpc.deliveries import Delivery, Hold, Place
 from rpc.keys import BEGUN, GROUP, LANES, PUT_OFF
-from tests.answering import age, echo, held, job_of, show_life
+from rpc.messages import Failure
+from tests.answering import age, echo, held, job_of, reply_with, show_life
 from tests.conftest import MakeConsumer
 
 pytestmark = pytest.mark.server
@@ -243,3 +245,44 @@ def test_only_its_holder_puts_a_job_off(client: Client, raw: "Redis", w1: Consum
     assert held(raw, w1) == [(delivery.entry_id, "w2", 2)]
     w2.settle([echo(delivery)])
     assert not w2.retry(delivery, delay_s=1.0)
+
+
+def test_a_job_is_put_off_by_the_delivery_it_was_had_by(client: Client, raw: "Redis", w1: Consumer) -> None:
+    """Said once more, because the answer was lost, when the same worker has the job back: it stays where it is."""
+    (delivery,) = in_hand(client, w1, 1)
+    assert w1.retry(delivery, delay_s=0.0)
+    (again,) = w1.claim("interactive", 1, suspect=True).taken
+
+    assert not w1.retry(delivery, delay_s=0.0)
+
+    assert held(raw, w1) == [(again.entry_id, "w1", 2)]
+
+
+def test_an_error_counts_only_from_who_holds_the_entry(
+    client: Client, raw: "Redis", w1: Consumer, w2: Consumer
+) -> None:
+    """A worker that comes back late fails no job that another one does meanwhile; what it has done well counts."""
+    failed, done = in_hand(client, w1, 2)
+    for delivery in (failed, done):
+        age(raw, w1, delivery, idle_ms=31_000)
+    taken = [w2.claim("interactive", 1, suspect=True).taken[0] for _ in range(2)]
+
+    w1.settle([reply_with(failed, Failure("expired", "too late", retryable=True)), echo(done)])
+
+    assert held(raw, w1) == [(failed.entry_id, "w2", 2)]
+    assert client.result("m", str(done.job_id)) == {"outputs": list(job_of(done).inputs)}
+    w2.settle([reply_with(taken[0], {"outputs": ["by w2"]})])
+    assert client.result("m", str(failed.job_id)) == {"outputs": ["by w2"]}
+
+
+def test_what_may_have_begun_is_known_as_such_to_whoever_gets_it(client: Client, w1: Consumer, w2: Consumer) -> None:
+    """A job given back in mid-work, or taken over from the dead, is told from one that merely waited."""
+    waited, begun = in_hand(client, w1, 2)
+    w1.release([hold(waited), replace(hold(begun), begun=True)])
+
+    taken = w2.claim("interactive", 10, suspect=True).taken
+
+    assert {item.entry_id: (item.begun, item.deliveries) for item in taken} == {
+        waited.entry_id: (False, 1),
+        begun.entry_id: (True, 1),
+    }

@@ -49,6 +49,18 @@ def test_a_late_answer_leaves_the_second_entry_known(client: Client, raw: "Redis
     assert given(w1, read_one(w1)) == [LARGE]
 
 
+def test_an_error_of_the_first_entry_is_none_of_the_second(client: Client, raw: "Redis", w1: Consumer) -> None:
+    """A job that is queued again is not failed by who still had the entry that is gone; that one is done with."""
+    first = queued_again(client, raw, w1, "a")
+
+    w1.settle([reply_with(first, Failure("expired", "too late", retryable=True))])
+
+    assert not raw.exists(w1.keys.result("j"))
+    w1.settle([echo(read_one(w1))])
+    assert client.result("m", "j") == {"outputs": ["a"]}
+    assert raw.xpending(w1.keys.stream("interactive"), "workers")["pending"] == 0
+
+
 def test_a_verdict_on_the_first_entry_is_none_on_the_second(client: Client, raw: "Redis", w1: Consumer) -> None:
     """A job that is queued again is not answered with the error of the entry that is gone."""
     first = queued_again(client, raw, w1, "a")

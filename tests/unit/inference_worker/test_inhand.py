@@ -49,6 +49,24 @@ def test_a_job_goes_in_is_run_and_goes_out() -> None:
     assert (before, hands.holds(), hands.wait_until_empty(0.0), hands.batch_now()) == (1, [], True, None)
 
 
+def test_a_job_that_comes_back_by_another_delivery_has_its_place_once() -> None:
+    """An entry that is handed out here again counts once, and the end of its first delivery takes nothing off."""
+    first, again = in_hand(1, inputs=["a"] * 8), in_hand(1, inputs=["a"] * 8)
+    hands = holding(first, units_held=16)
+    prepared(hands, first)
+
+    hands.admit([again])
+    prepared(hands, again)
+    hands.settled([first])
+
+    batch = hands.batch_now()
+    assert batch is not None
+    assert (first.dropped, {ticket.job for ticket in batch.tickets}) == (True, {again})
+    assert (len(hands.holds()), hands.room("interactive")) == (1, 8)
+    hands.settled([again])
+    assert (hands.holds(), hands.room("interactive")) == ([], 16)
+
+
 def test_entries_of_two_lanes_may_have_one_id() -> None:
     """Lanes number their entries apart: two jobs queued in the same millisecond are two jobs."""
     interactive = in_hand(1, lane="interactive")
