@@ -47,14 +47,20 @@ class Keeping:
             return {}
         self._wanted.put((job, [total_field(given, len(units))]))
         try:
-            kept = self._consumer.kept(job.job.id, given)
+            outputs = self._fitting(units, self._consumer.kept(job.job.id, given))
         except RpcError as error:
             log.warning("what is kept of job %s is not known: %s", job.job.id, error)
             return {}
-        fitting = {place: self._model.resume(units[place], kept[place]) for place in kept if place < len(units)}
-        outputs = {place: output for place, output in fitting.items() if output is not None}
+        except Exception:
+            # it may be of another version of the model, or of this one
+            log.exception("nothing of job %s is resumed: what is kept of it cannot be used", job.job.id)
+            return {}
         self._metrics.resumed_units.inc(len(outputs))
         return outputs
+
+    def _fitting(self, units: Sequence[Unit], kept: Mapping[int, Any]) -> Mapping[int, Any]:
+        found = {place: self._model.resume(units[place], kept[place]) for place in kept if place < len(units)}
+        return {place: output for place, output in found.items() if output is not None}
 
     def run(self) -> None:
         """Keep until stopped."""

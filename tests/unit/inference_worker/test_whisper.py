@@ -373,6 +373,19 @@ def test_a_file_in_place_of_a_directory_is_refused(broken: Path) -> None:
         Whisper(Runtime(source=str(broken / "model.bin"))).load()
 
 
+def test_what_another_version_kept_is_not_resumed(model: Whisper) -> None:
+    """Parts that lack something do not fit: their windows are heard again, and nothing else of them is believed."""
+    first, _ = units(model, ["one"] * 31)
+    (output,) = model.infer([first])
+    kept = model.keep(first, output)
+    again, _ = units(model, ["one"] * 31)
+    lacking = [{name: kept[name] for name in kept if name != missing} for missing in kept]
+
+    assert [model.resume(again, part) for part in [*lacking, {**kept, "window": [0, 1]}, "text", None]] == [None] * 7
+    assert again.data.heard.language is None
+    assert model.resume(again, {**kept, "more": 1}) == (again.data.heard, kept["segments"])
+
+
 def test_numbers_the_device_does_not_have_are_refused(directory: Path) -> None:
     """float16 on a CPU is told by the setting's name, with what there is."""
     with pytest.raises(ValueError, match=r"PENSTOCK_WHISPER_COMPUTE=float16: on cpu there are .*float32"):
