@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from inference_worker.batching import Batch
+from inference_worker.batching import Batch, Ticket
 from inference_worker.job import JobInHand
 from inference_worker.metrics import ModelMetrics
 from inference_worker.models.base import Model, Unit
@@ -35,11 +35,18 @@ class Keeping:
         """Hand over the outputs of a pass; those of jobs that are done with it need not be kept."""
         fields: dict[JobInHand, Fields] = defaultdict(list)
         for ticket, output in zip(batch.tickets, outputs, strict=True):
-            if not ticket.job.done and not isinstance(output, RpcError):
-                content = self._model.keep(ticket.unit, output)
-                fields[ticket.job].append(part_field(Part(ticket.given, ticket.place, content)))
+            if not ticket.job.done and not isinstance(output, RpcError) and (field := self._field(ticket, output)):
+                fields[ticket.job].append(field)
         for each in fields.items():
             self._wanted.put(each)
+
+    def _field(self, ticket: Ticket[JobInHand], output: Any) -> tuple[str, bytes] | None:
+        """Return an output as it is kept; None if the model fails on that, or gives what has no form on the wire."""
+        try:
+            return part_field(Part(ticket.given, ticket.place, self._model.keep(ticket.unit, output)))
+        except Exception:
+            log.exception("a part of job %s is not kept", ticket.job.job.id)
+            return None
 
     def resumed(self, job: JobInHand, given: int, units: Sequence[Unit]) -> Mapping[int, Any]:
         """Return the outputs of the units of an input that are there already, by place; say how many there are."""
