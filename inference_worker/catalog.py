@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from inference_worker.settings import WorkerSettings
-from inference_worker.weights import PUBLISHED, FetchError, Published, fetch, find
+from inference_worker.weights import PUBLISHED, FetchError, Published, fetch, find, loose
 from rpc.settings import SettingError
 
 FAILED, WRONG_SETTING = 1, 2
@@ -125,8 +125,7 @@ def entry_of(model: str, source: str, models_dir: str) -> Entry:
 
 
 def _place(published: Published, source: str, models_dir: str) -> Path | None:
-    single = Path(models_dir).expanduser() / published.single
-    if not source and models_dir and published.single and single.is_file():
+    if not source and (single := loose(published.single, models_dir=models_dir)):
         return single
     for weights in published.weights:
         patterns = [*published.files, weights]
