@@ -110,7 +110,16 @@ def test_a_port_that_is_taken_is_refused(start_worker_on: StartWorker) -> None:
         worker = start_worker_on("echo", settings=ANYWHERE, arguments=["--health-port", str(port)], ready=False)
 
         assert worker.wait() == 2
-    assert f"PENSTOCK_HEALTH_PORT={port}" in worker.log
+    assert f"PENSTOCK_HEALTH_HOST=127.0.0.1, PENSTOCK_HEALTH_PORT={port}: " in worker.log
+
+
+def test_an_address_that_is_elsewhere_is_refused(start_worker_on: StartWorker) -> None:
+    """Who gave a host that is none of this machine's reads which, and is not sent to look at the port alone."""
+    elsewhere = {"PENSTOCK_HEALTH_HOST": "203.0.113.7"}
+    worker = start_worker_on("echo", settings=ANYWHERE, env=elsewhere, ready=False)
+
+    assert worker.wait() == 2
+    assert "PENSTOCK_HEALTH_HOST=203.0.113.7, PENSTOCK_HEALTH_PORT=0: " in worker.log
 
 
 def test_a_worker_waits_for_a_redis_that_is_not_there_yet(own_server: Server, start_worker_on: StartWorker) -> None:
