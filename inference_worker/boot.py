@@ -8,10 +8,9 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from inference_worker import exits, logs
 from inference_worker.engine import Engine, Tether
@@ -34,10 +33,9 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     link, stamps = Link.attach(int(arguments[0])), Stamps(int(arguments[1]))
     try:
-        heard = link.hear()
+        _, order = link.hear()
     except Gone:
         return exits.FAILED
-    order: Mapping[str, Any] = heard[1] if heard else {}
     _die_with(order["supervisor"])
     settings = WorkerSettings.model_validate(order["settings"])
     logs.configure(settings)

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from inference_worker import exits
 from inference_worker.settings import WorkerSettings
-from inference_worker.weights import PUBLISHED, FetchError, Published, fetch, find
+from inference_worker.weights import PUBLISHED, FetchError, Published, fetch, find, loose
 from rpc.settings import SettingError
-
-FAILED, WRONG_SETTING = 1, 2
 
 MEGABYTE = 1e6
 
@@ -75,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sources = _sources(settings, _served(settings, given.names) if given.command == "pull" else ())
     except SettingError as error:
         _complain(str(error))
-        return WRONG_SETTING
+        return exits.WRONG_SETTING
     if given.command == "list":
         _show(
             [entry_of(model, source, settings.models_dir) for model, source in sources.items()], as_json=given.as_json
@@ -83,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     # all are tried, so that one that fails holds up no other
     pulled = [pull(model, source, settings.models_dir) for model, source in sources.items()]
-    return 0 if all(pulled) else FAILED
+    return 0 if all(pulled) else exits.FAILED
 
 
 def _served(settings: WorkerSettings, names: Sequence[str]) -> Sequence[str]:
@@ -125,8 +124,7 @@ def entry_of(model: str, source: str, models_dir: str) -> Entry:
 
 
 def _place(published: Published, source: str, models_dir: str) -> Path | None:
-    single = Path(models_dir).expanduser() / published.single
-    if not source and models_dir and published.single and single.is_file():
+    if not source and (single := loose(published.single, models_dir=models_dir)):
         return single
     for weights in published.weights:
         patterns = [*published.files, weights]

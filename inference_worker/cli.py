@@ -51,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         supervisor = Supervisor(settings, redis)
     except OSError as error:
-        sys.stderr.write(f"penstock worker: PENSTOCK_HEALTH_PORT={settings.health_port}: {error}\n")
+        place = f"PENSTOCK_HEALTH_HOST={settings.health_host}, PENSTOCK_HEALTH_PORT={settings.health_port}"
+        sys.stderr.write(f"penstock worker: {place}: {error}\n")
         return exits.WRONG_SETTING
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: supervisor.stop(number))

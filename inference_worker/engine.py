@@ -124,6 +124,7 @@ class Engine:
             tether.stamps,
             self._references,
             self._about,
+            self._guarded,
         )
 
     def _about(self) -> dict[str, str]:

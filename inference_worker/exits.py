@@ -4,7 +4,7 @@ STOPPED = 0
 """Told to stop, and done with what ran."""
 
 FAILED = 1
-"""Could not go on. Of an engine: a stage died, another engine may do better."""
+"""Could not go on, or do what was asked. Of an engine: a stage died, another engine may do better."""
 
 WRONG_SETTING = 2
 """A setting has a value that cannot be used."""

@@ -16,9 +16,10 @@ from tenacity import Retrying, retry_if_exception_type, wait_random_exponential
 from inference_worker.inhand import InHand
 from inference_worker.job import JobInHand
 from inference_worker.metrics import ModelMetrics
-from inference_worker.models.base import DeviceFault, Model
+from inference_worker.models.base import Model
 from inference_worker.outcome import conclude, delay_s, kept_ms, passing, stored
 from inference_worker.stamps import Stage, Stamps
+from inference_worker.usefulness import Usefulness
 from rpc.codec import encode_reply
 from rpc.connection import NoGroup
 from rpc.consumer import Consumer
@@ -80,9 +81,7 @@ class Finishing:
         self._metrics = metrics
         self._stamps = stamps
         self._stage: Stage = stamps.stage(model.name)
-        self._most_failed = most_failed
-        self._failed = 0
-        self._beyond_use = ""
+        self._usefulness = Usefulness(most_failed)
         self._endings: queue.SimpleQueue[Ending | None] = queue.SimpleQueue()
         self._untold: set[Place] = set()
         self._telling = threading.Lock()
@@ -101,9 +100,7 @@ class Finishing:
         """Settle jobs that are done, here and now if no unit waits and nothing else is being told, else in turn."""
         if self._in_hand.starved() and self._endings.empty() and self._telling.acquire(blocking=False):
             try:
-                self._settle(jobs, self._consumer.settle)
-            except FAULTS:
-                self.put(jobs)
+                self._settle(jobs, self._settle_now)
             finally:
                 self._telling.release()
         else:
@@ -130,8 +127,17 @@ class Finishing:
             self._untold.discard(burial.delivery.place)
         self._stamps.serve(len(burials))
 
-    def _settle_surely(self, settlements: Sequence[Settlement]) -> None:
+    def _settle_surely(self, settlements: Sequence[Settlement]) -> bool:
         _until_told(partial(self._consumer.settle, settlements))
+        return True
+
+    def _settle_now(self, settlements: Sequence[Settlement]) -> bool:
+        """Settle if Redis is there; return whether it was."""
+        try:
+            self._consumer.settle(settlements)
+        except FAULTS:
+            return False
+        return True
 
     def _next(self) -> tuple[list[Ending], bool]:
         endings: list[Ending] = []
@@ -143,35 +149,32 @@ class Finishing:
             ending = self._endings.get()
         return endings, False
 
-    def _settle(self, endings: Sequence[JobInHand | Refused], tell: Callable[[Sequence[Settlement]], None]) -> None:
+    def _settle(self, endings: Sequence[JobInHand | Refused], tell: Callable[[Sequence[Settlement]], bool]) -> None:
+        """Put off what may be tried again, and reply to the others, in turn if Redis does not hear of that now."""
         left = self._put_off(endings)
-        if left:
-            self._reply_to(left, tell)
-        self._untold.difference_update([ending.delivery.place for ending in endings])
-        if self._beyond_use:
-            raise BeyondUse(self._beyond_use)
+        if left and not self._reply_to(left, tell):
+            self.put(left)
+        elif self._usefulness.lost:
+            raise BeyondUse(self._usefulness.lost)
 
-    def _reply_to(self, endings: Sequence[JobInHand | Refused], tell: Callable[[Sequence[Settlement]], None]) -> None:
+    def _reply_to(self, endings: Sequence[JobInHand | Refused], tell: Callable[[Sequence[Settlement]], bool]) -> bool:
+        """Reply; return whether Redis has heard of it."""
         self._stage.begin([ending.delivery.place for ending in endings], time.monotonic())
         replies = [self._reply(ending) for ending in endings]
         settlements = [self._settlement(ending, reply) for ending, reply in zip(endings, replies, strict=True)]
         self._stage.end()
-        tell(settlements)
+        if not tell(settlements):
+            return False
+        self._untold.difference_update([ending.delivery.place for ending in endings])
         self._in_hand.settled(ending for ending in endings if isinstance(ending, JobInHand))
         now = time.monotonic()
         for ending, reply in zip(endings, replies, strict=True):
             self._metrics.job(ending.delivery, "ok" if isinstance(reply, Success) else reply.code)
             if isinstance(ending, JobInHand):
                 self._metrics.timings(ending, now)
-        self._count(replies)
-
-    def _count(self, replies: Sequence[Reply]) -> None:
-        done = sum(isinstance(reply, Success) for reply in replies)
-        failed = sum(isinstance(reply, Failure) and reply.code == ModelError.code for reply in replies)
-        self._stamps.serve(done)
-        self._failed = 0 if done else self._failed + failed
-        if self._most_failed and self._failed >= self._most_failed:
-            self._beyond_use = f"{self._failed} jobs in a row failed, none was done in between"
+        self._stamps.serve(sum(isinstance(reply, Success) for reply in replies))
+        self._usefulness.answered(replies)
+        return True
 
     def _put_off(self, endings: Sequence[JobInHand | Refused]) -> list[JobInHand | Refused]:
         """Have jobs tried again that failed on what may pass, if they may be; return the others."""
@@ -182,8 +185,7 @@ class Finishing:
                 log.warning("job %s of %s is tried again later: %s", ending.job.id, ending.job.model, error)
             else:
                 left.append(ending)
-            if isinstance(error, DeviceFault):
-                self._beyond_use = str(error)
+            self._usefulness.met(error)
         return left
 
     def _again(self, job: JobInHand) -> bool:
@@ -192,6 +194,7 @@ class Finishing:
             return False
         _until_told(partial(self._consumer.retry, job.delivery, delay_s=delay_s(deliveries)))
         self._metrics.retries.inc()
+        self._untold.discard(job.delivery.place)
         self._in_hand.settled([job])
         return True
 

@@ -56,10 +56,11 @@ class Inferring:
         outputs = self._infer(due, started) if due.tickets else []
         took_s = time.monotonic() - started
         finished = self._in_hand.record(late, errors, 0.0) + self._in_hand.record(due, outputs, took_s)
-        if self._keeping:
-            self._keeping.put(due, outputs)
         if finished:
             self._done(finished)
+        # after the replies, which somebody waits for
+        if self._keeping:
+            self._keeping.put(due, outputs)
         if due.tickets:
             self._metrics.batch(due, took_s)
 

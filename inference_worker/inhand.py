@@ -134,7 +134,8 @@ class InHand:
 
     def starved(self) -> bool:
         """Return whether no unit waits: whoever would run it has time for something else."""
-        return not self._pool
+        with self._changed:
+            return not self._pool
 
     def record(self, batch: Batch[JobInHand], outputs: Sequence[object], took_s: float) -> list[JobInHand]:
         """Note the outputs of a batch, in its order; return the jobs that are done with that."""

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from inference_worker.batching import Batch
+from inference_worker.batching import Batch, Ticket
 from inference_worker.job import JobInHand
 from inference_worker.metrics import ModelMetrics
 from inference_worker.models.base import Model, Unit
@@ -35,11 +35,18 @@ class Keeping:
         """Hand over the outputs of a pass; those of jobs that are done with it need not be kept."""
         fields: dict[JobInHand, Fields] = defaultdict(list)
         for ticket, output in zip(batch.tickets, outputs, strict=True):
-            if not ticket.job.done and not isinstance(output, RpcError):
-                content = self._model.keep(ticket.unit, output)
-                fields[ticket.job].append(part_field(Part(ticket.given, ticket.place, content)))
+            if not ticket.job.done and not isinstance(output, RpcError) and (field := self._field(ticket, output)):
+                fields[ticket.job].append(field)
         for each in fields.items():
             self._wanted.put(each)
+
+    def _field(self, ticket: Ticket[JobInHand], output: Any) -> tuple[str, bytes] | None:
+        """Return an output as it is kept; None if the model fails on that, or gives what has no form on the wire."""
+        try:
+            return part_field(Part(ticket.given, ticket.place, self._model.keep(ticket.unit, output)))
+        except Exception:
+            log.exception("a part of job %s is not kept", ticket.job.job.id)
+            return None
 
     def resumed(self, job: JobInHand, given: int, units: Sequence[Unit]) -> Mapping[int, Any]:
         """Return the outputs of the units of an input that are there already, by place; say how many there are."""
@@ -47,14 +54,20 @@ class Keeping:
             return {}
         self._wanted.put((job, [total_field(given, len(units))]))
         try:
-            kept = self._consumer.kept(job.job.id, given)
+            outputs = self._fitting(units, self._consumer.kept(job.job.id, given))
         except RpcError as error:
             log.warning("what is kept of job %s is not known: %s", job.job.id, error)
             return {}
-        fitting = {place: self._model.resume(units[place], kept[place]) for place in kept if place < len(units)}
-        outputs = {place: output for place, output in fitting.items() if output is not None}
+        except Exception:
+            # it may be of another version of the model, or of this one
+            log.exception("nothing of job %s is resumed: what is kept of it cannot be used", job.job.id)
+            return {}
         self._metrics.resumed_units.inc(len(outputs))
         return outputs
+
+    def _fitting(self, units: Sequence[Unit], kept: Mapping[int, Any]) -> Mapping[int, Any]:
+        found = {place: self._model.resume(units[place], kept[place]) for place in kept if place < len(units)}
+        return {place: output for place, output in found.items() if output is not None}
 
     def run(self) -> None:
         """Keep until stopped."""

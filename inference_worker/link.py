@@ -8,7 +8,7 @@ import json
 import select
 import socket
 import threading
-from typing import Any
+from typing import Any, overload
 
 CHUNK = 65_536
 
@@ -53,6 +53,10 @@ class Link:
         except OSError as error:
             raise Gone from error
 
+    @overload
+    def hear(self) -> tuple[str, Any]: ...
+    @overload
+    def hear(self, timeout_s: float) -> tuple[str, Any] | None: ...
     def hear(self, timeout_s: float | None = None) -> tuple[str, Any] | None:
         """Return the next text, or None if none came in time; raise `Gone` at the line's end."""
         while b"\n" not in self._rest:

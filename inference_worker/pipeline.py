@@ -19,7 +19,7 @@ from inference_worker.lookout import Watched
 from inference_worker.media.references import References
 from inference_worker.metrics import WorkerMetrics
 from inference_worker.models.base import Model
-from inference_worker.preparing import Preparing, Sources, Threads
+from inference_worker.preparing import Guard, Preparing, Sources, Threads
 from inference_worker.settings import WorkerSettings
 from inference_worker.stamps import Stamps
 from rpc.connection import BlockingConnection
@@ -45,6 +45,7 @@ class Surroundings:
     stamps: Stamps
     references: References
     about: Callable[[], Mapping[str, str]]
+    guard: Guard
 
 
 class Pipeline:
@@ -112,8 +113,9 @@ class Pipeline:
             self._inferring.catch_up()
 
     def _pool(self, name: str) -> Threads:
-        count = self._around.settings.prepare_threads
-        return Threads(f"{name}-{self.model.name}", [self._around.stamps.stage(self.model.name) for _ in range(count)])
+        around = self._around
+        stages = [around.stamps.stage(self.model.name) for _ in range(around.settings.prepare_threads)]
+        return Threads(f"{name}-{self.model.name}", stages, around.guard)
 
     def _consumer(self, *, block_s: float = 0.0) -> Consumer:
         around = self._around

@@ -40,10 +40,16 @@ class Sources:
     reference: Callable[[Reference], bytes]
 
 
+Guard = Callable[[str, Callable[[], None]], None]
+"""Runs a stage, by name, and ends the engine if it dies."""
+
+
 class Threads:
     """A pool of threads, each of which says what it is at."""
 
-    def __init__(self, name: str, stages: Sequence[Stage]) -> None:
+    def __init__(self, name: str, stages: Sequence[Stage], guard: Guard) -> None:
+        self._name = name
+        self._guard = guard
         self._pool = ThreadPoolExecutor(len(stages), name)
         self._count = len(stages)
         self._stages: queue.SimpleQueue[Stage] = queue.SimpleQueue()
@@ -55,18 +61,16 @@ class Threads:
         return self._pool.submit(task)
 
     def share(self, task: Callable[[Sequence[Input]], None], inputs: Sequence[Input]) -> None:
-        """Spread inputs over all of them."""
+        """Spread inputs over all of them; a task that raises ends the engine, as any stage does."""
         for thread in range(min(self._count, len(inputs))):
-            self._pool.submit(task, inputs[thread :: self._count])
+            self._pool.submit(self._guard, self._name, partial(task, inputs[thread :: self._count]))
 
     @contextmanager
     def stage(self) -> Iterator[Stage]:
-        """Lend the place where a thread says what it is at."""
+        """Lend the place where a thread says what it is at; nobody else writes where one has died."""
         stage = self._stages.get()
-        try:
-            yield stage
-        finally:
-            self._stages.put(stage)
+        yield stage
+        self._stages.put(stage)
 
     def close(self) -> None:
         """Begin nothing more; what is under way ends by itself."""
@@ -135,11 +139,12 @@ class Preparing:
             stage.begin([job.delivery.place], time.monotonic())
             units = self._model.prepare(job.job.op, there, job.job.options)
         except Exception as error:
+            stage.end()
             if not isinstance(error, RpcError):
                 log.exception("prepare of %s failed on job %s", job.job.model, job.job.id)
             return self._in_hand.refused(job, given, blame(error), time.monotonic() - started)
-        finally:
-            stage.end()
+        # what is no Exception ends the engine, and what it was at stays to be read
+        stage.end()
         took_s = time.monotonic() - started
         self._metrics.prepare_seconds.observe(took_s)
         outputs = self._keeping.resumed(job, given, units) if self._keeping else NOTHING

@@ -114,7 +114,7 @@ class WorkerSettings(BaseModel):
         max_jobs: how many jobs a lane holds before submits are refused.
         drain_grace_s: how long running jobs may take to finish after SIGTERM.
         hang_after_s: how long an engine may go without progress before it is killed; longer than the longest pass.
-        most_failures: of how many engines in a row, none of which served a job, a worker gives up.
+        most_failures: how many engines in a row may end without having served a job before the worker gives up.
         most_failed_jobs: after how many failed jobs in a row, none done in between, an engine is started afresh; 0
             never.
         max_text_chars: the longest text accepted, in characters.

@@ -9,7 +9,7 @@ from typing import Any
 
 from rpc import keys as keyspace
 from rpc import parts
-from rpc.calls import Call, Command, Tolerant, script
+from rpc.calls import Command, Tolerant, script
 from rpc.codec import Malformed, encode_reply, read_blob, read_job
 from rpc.connection import BlockingConnection
 from rpc.deliveries import Claim, Delivery, Hold, Limits, Look, Place, Settlement
@@ -45,10 +45,6 @@ class Consumer:
         self.limits = limits
         self._connection = connection
         self._resumable = resumable
-
-    def run(self, call: Call[Any]) -> Any:
-        """Carry out a caller's conversation on this consumer's connection."""
-        return self._connection.run(call)
 
     def ensure_groups(self) -> None:
         """Make the streams and groups where they are missing, from the first entry on."""

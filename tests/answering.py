@@ -3,16 +3,19 @@
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from redis import Redis
 
 from rpc import leases
+from rpc.calls import Call
 from rpc.codec import encode_reply
 from rpc.consumer import Consumer
 from rpc.deliveries import Delivery, Settlement
 from rpc.keys import GROUP, LANES, Lane
 from rpc.messages import HOUR_MS, Blob, Failure, Job, Meta, Reply, Success
+
+T = TypeVar("T")
 
 Answer = Callable[[Job, list[Any]], Mapping[str, Any] | Reply]
 """What a played model makes of a job and its inputs."""
@@ -27,10 +30,17 @@ def job_of(delivery: Delivery) -> Job:
     return delivery.job
 
 
+def carry_out(consumer: Consumer, call: Call[T]) -> T:
+    """Carry out a conversation on the line a worker has, as its supervisor does on its own."""
+    return consumer._connection.run(call)
+
+
 def show_life(consumer: Consumer) -> None:
     """Give a worker its sign of life, as a supervisor does."""
     limits = consumer.limits
-    consumer.run(leases.renew(consumer.keys.prefix, [consumer.keys.model], consumer.name, lease_ms=limits.lease_ms))
+    carry_out(
+        consumer, leases.renew(consumer.keys.prefix, [consumer.keys.model], consumer.name, lease_ms=limits.lease_ms)
+    )
 
 
 def read_one(consumer: Consumer, lanes: Sequence[Lane] = LANES) -> Delivery:

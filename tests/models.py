@@ -180,6 +180,28 @@ class Panics(Model):
         raise SystemExit(f"{len(units)} units of panic")
 
 
+class Gives(Model):
+    """op `give`: gives its inputs back, as `echo` does, but is not run where jobs are read."""
+
+    name = "gives"
+    ops = ("give",)
+
+    def infer(self, units: Sequence[Unit]) -> Sequence[Any]:
+        """Return the inputs."""
+        return [unit.data for unit in units]
+
+
+class PanicsPreparing(Gives):
+    """op `give`: preparing raises what no thread outlives."""
+
+    name = "panics-preparing"
+
+    def prepare(self, op: str, given: Any, options: Mapping[str, Any]) -> list[Unit]:
+        """Raise."""
+        del op, options
+        raise SystemExit(f"panic over {given}")
+
+
 class CannotLoad(Model):
     """A model whose weights are not there."""
 
@@ -227,17 +249,6 @@ class CannotWarmUp(Model):
     def infer(self, units: Sequence[Unit]) -> Sequence[Any]:
         """Never run."""
         raise AssertionError(f"not warm, and asked for {len(units)} units")
-
-
-class Gives(Model):
-    """op `give`: gives its inputs back, as `echo` does, but is not run where jobs are read."""
-
-    name = "gives"
-    ops = ("give",)
-
-    def infer(self, units: Sequence[Unit]) -> Sequence[Any]:
-        """Return the inputs."""
-        return [unit.data for unit in units]
 
 
 class Text(Upper):

@@ -1,1 +1,1 @@
-"""The models: one file per family, each behind the contract in `base`."""
+"""The models: a module or a folder for each family, each behind the contract in `base`."""

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from transformers import PreTrainedModel, XLMRobertaConfig, XLMRobertaModel
 
-from inference_worker.models import pretrained
+from inference_worker.models import pretrained, tokens
 from inference_worker.models.base import InvalidInput, Outcome, Unit, failed_inputs
 from inference_worker.models.bge_m3_heads import SparseWeights, load_head, sparse_weights
 from inference_worker.models.torch_device import weight_bytes
 from inference_worker.models.torch_model import TorchModel
 from inference_worker.models.vectors import (
+    check_told_apart,
     checked_finite,
     checked_flag,
     checked_text,
@@ -118,14 +119,11 @@ class BgeM3(TorchModel):
     def _checked_tokenizer(self, config: Any) -> Tokenizer:
         file = self.directory / "tokenizer.json"
         try:
-            tokenizer = Tokenizer.from_file(str(file))
+            tokenizer = tokens.plain(Tokenizer.from_file(str(file)))
         except Exception as error:
             raise ValueError(f"{file} is no tokenizer: {error}") from error
         if tokenizer.get_vocab_size() != config.vocab_size:
             raise ValueError(f"{file} has {tokenizer.get_vocab_size()} words, the model {config.vocab_size}")
-        # with them it is not safe between threads
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
         ids = tokenizer.encode("a").ids
         if ids[0] != config.bos_token_id or ids[-1] != config.eos_token_id:
             raise ValueError(f"{file} does not put a text between {config.bos_token_id} and {config.eos_token_id}")
@@ -140,12 +138,8 @@ class BgeM3(TorchModel):
         """Run two texts through all heads and check what they give."""
         texts = ("two birds on a roof", "der Zug fährt ab")
         units = [unit for text in texts for unit in self.prepare("embed_text", text, {"outputs": list(OUTPUTS)})]
-        embeddings = self.infer(units)
-        dense = np.stack([cast("NDArray[np.float32]", embedding.dense) for embedding in embeddings])
-        if dense.shape != (len(texts), self.dimension):
-            raise ValueError(f"{self.directory}: vectors of {dense.shape}, not of {self.dimension}")
-        if np.allclose(dense[0], dense[1], atol=1e-6):
-            raise ValueError(f"{self.directory}: two different texts give the same vector")
+        dense = [cast("NDArray[np.float32]", embedding.dense) for embedding in self.infer(units)]
+        check_told_apart(dense, self.dimension, self.directory)
 
     def prepare(self, op: str, given: Any, options: Mapping[str, Any]) -> list[Unit]:
         """Return the text as token ids, cut to 8192; the cost is their number."""
@@ -153,11 +147,8 @@ class BgeM3(TorchModel):
         refuse_unknown(options, ("outputs", "normalize"))
         outputs = checked_outputs(options)
         normalize = checked_flag(options, "normalize", default=True)
-        ids = self._tokenizer.encode(checked_text(given, max_chars=self.runtime.max_text_chars)).ids
-        truncated = len(ids) > MAX_TOKENS
-        if truncated:
-            # the last token stays: it marks the end
-            ids = [*ids[: MAX_TOKENS - 1], ids[-1]]
+        text = checked_text(given, max_chars=self.runtime.max_text_chars)
+        ids, truncated = tokens.read(self._tokenizer, text, most=MAX_TOKENS)
         return [Unit(Text(ids, outputs, normalize, truncated), cost=len(ids))]
 
     @torch.inference_mode()
@@ -174,15 +165,8 @@ class BgeM3(TorchModel):
         ]
 
     def _hidden(self, texts: Sequence[Text]) -> torch.Tensor:
-        longest = max(len(text.ids) for text in texts)
-        ids = torch.full((len(texts), longest), self._pad, dtype=torch.long)
-        mask = torch.zeros((len(texts), longest), dtype=torch.long)
-        for row, text in enumerate(texts):
-            ids[row, : len(text.ids)] = torch.tensor(text.ids)
-            mask[row, : len(text.ids)] = 1
-        hidden: torch.Tensor = self._model(
-            input_ids=ids.to(self.device), attention_mask=mask.to(self.device)
-        ).last_hidden_state
+        ids, mask = tokens.padded([text.ids for text in texts], self._pad, self.device)
+        hidden: torch.Tensor = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
         return hidden
 
     def _dense_of(self, texts: Sequence[Text], hidden: torch.Tensor) -> dict[int, NDArray[np.float32]]:

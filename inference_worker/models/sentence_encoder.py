@@ -11,17 +11,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
-from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 
-from inference_worker.models import pretrained
+from inference_worker.models import pretrained, tokens
 from inference_worker.models.base import Outcome, Unit
 from inference_worker.models.torch_device import weight_bytes
 from inference_worker.models.torch_model import TorchModel
 from inference_worker.models.vectors import (
     Embedded,
+    check_told_apart,
     checked_finite,
     checked_flag,
     checked_text,
@@ -54,7 +53,7 @@ class SentenceEncoder(TorchModel):
         pretrained.require(self.directory, "config.json")
         config = AutoConfig.from_pretrained(self.directory, local_files_only=True)
         fast = AutoTokenizer.from_pretrained(self.directory, local_files_only=True)
-        self._tokenizer = _plain(fast.backend_tokenizer)
+        self._tokenizer = tokens.plain(fast.backend_tokenizer)
         self._pad = int(fast.pad_token_id or 0)
         _check_words(self.directory, self._tokenizer.get_vocab_size(), config.vocab_size)
         self._model: PreTrainedModel = pretrained.load(
@@ -64,11 +63,10 @@ class SentenceEncoder(TorchModel):
         self.max_tokens = _max_tokens(self.directory, config)
 
     def warm_up(self) -> None:
-        """Run one text and check its vector."""
-        (unit,) = self.prepare("embed_text", "warm", {})
-        (embedded,) = self.infer([unit])
-        if embedded.vector.shape != (self.dimension,) or not np.isfinite(embedded.vector).all():
-            raise ValueError(f"a test text gave no finite vector of {self.dimension} numbers")
+        """Run two texts and check their vectors."""
+        texts = ("two birds on a roof", "the train leaves")
+        units = [unit for text in texts for unit in self.prepare("embed_text", text, {})]
+        check_told_apart([embedded.vector for embedded in self.infer(units)], self.dimension, self.directory)
 
     def prepare(self, op: str, given: Any, options: Mapping[str, Any]) -> list[Unit]:
         """Return the text as token ids, cut to what the model reads; the cost is their number."""
@@ -76,31 +74,21 @@ class SentenceEncoder(TorchModel):
         refuse_unknown(options, ("normalize",))
         normalize = checked_flag(options, "normalize", default=True)
         text = checked_text(given, max_chars=self.runtime.max_text_chars)
-        ids = self._tokenizer.encode(text).ids
-        truncated = len(ids) > self.max_tokens
-        if truncated:
-            # the last token stays: it marks the end
-            ids = [*ids[: self.max_tokens - 1], ids[-1]]
+        ids, truncated = tokens.read(self._tokenizer, text, most=self.max_tokens)
         return [Unit((ids, normalize, truncated), cost=len(ids))]
 
     @torch.inference_mode()
     def infer(self, units: Sequence[Unit]) -> Sequence[Embedded]:
         """Return each text's vector, float32 (d,), and whether the text was cut."""
-        longest = max(unit.cost for unit in units)
-        ids = torch.full((len(units), longest), self._pad, dtype=torch.long)
-        mask = torch.zeros((len(units), longest), dtype=torch.long)
-        for row, unit in enumerate(units):
-            ids[row, : unit.cost] = torch.tensor(unit.data[0])
-            mask[row, : unit.cost] = 1
-        ids, mask = ids.to(self.device), mask.to(self.device)
+        ids, mask = tokens.padded([unit.data[0] for unit in units], self._pad, self.device)
         hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
         weights = mask.unsqueeze(-1).to(hidden.dtype)
         means = (hidden * weights).sum(1) / weights.sum(1)
         unit_means = torch.nn.functional.normalize(means, dim=1)
         raw, scaled = checked_finite(means.cpu().numpy()), unit_means.cpu().numpy()
         return [
-            Embedded((scaled if normalize else raw)[row], truncated, len(tokens))
-            for row, (tokens, normalize, truncated) in enumerate(unit.data for unit in units)
+            Embedded((scaled if normalize else raw)[row], truncated, len(read))
+            for row, (read, normalize, truncated) in enumerate(unit.data for unit in units)
         ]
 
     def finish(self, op: str, outcomes: Sequence[Outcome]) -> Mapping[str, Any]:
@@ -116,13 +104,6 @@ class SentenceEncoder(TorchModel):
             "bytes": str(weight_bytes(self._model)),
             "max_tokens": str(self.max_tokens),
         }
-
-
-def _plain(tokenizer: Tokenizer) -> Tokenizer:
-    """Return the tokenizer without its own cutting and padding: with them it is not safe between threads."""
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
 
 
 def _check_words(directory: Path, words: int, vocab_size: int) -> None:

@@ -20,6 +20,7 @@ from inference_worker.models.torch_device import weight_bytes
 from inference_worker.models.torch_model import TorchModel
 from inference_worker.models.vectors import (
     Embedded,
+    check_told_apart,
     checked_finite,
     checked_flag,
     checked_text,
@@ -119,11 +120,7 @@ class Siglip(TorchModel):
         grey = np.full((*reversed(self._rules.size), CHANNELS), 127, np.uint8)
         first, second = self.infer(texts)
         (picture,) = self.infer(self.prepare("embed_image", grey, {}))
-        for embedded in (first, second, picture):
-            if embedded.vector.shape != (self.dimension,):
-                raise ValueError(f"{self.directory}: a vector of {embedded.vector.shape}, not of {self.dimension}")
-        if np.allclose(first.vector, second.vector, atol=1e-6):
-            raise ValueError(f"{self.directory}: two different texts give the same vector")
+        check_told_apart([first.vector, second.vector, picture.vector], self.dimension, self.directory)
 
     def prepare(self, op: str, given: Any, options: Mapping[str, Any]) -> list[Unit]:
         """Return a text as token ids, padded and cut to what the model reads, or a picture as pixels of its size."""

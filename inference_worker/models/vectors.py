@@ -1,6 +1,7 @@
 """What the embedding models share: checking a text, and putting vectors together into a result."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,6 +54,15 @@ def checked_finite(numbers: NDArray[np.float32]) -> NDArray[np.float32]:
     if not np.isfinite(numbers).all():
         raise FloatingPointError("the model gave numbers that are not finite")
     return numbers
+
+
+def check_told_apart(vectors: Sequence[NDArray[np.float32]], dimension: int, directory: Path) -> None:
+    """Raise `ValueError` unless what weights make of different inputs is vectors of their size, the first two apart."""
+    for vector in vectors:
+        if vector.shape != (dimension,):
+            raise ValueError(f"{directory}: a vector of {vector.shape}, not of {dimension}")
+    if np.allclose(vectors[0], vectors[1], atol=1e-6):
+        raise ValueError(f"{directory}: two different texts give the same vector")
 
 
 def embedding_result(outcomes: Sequence[Outcome], dimension: int) -> Mapping[str, Any]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from inference_worker.media import images
 from inference_worker.memory import resident_bytes
 from inference_worker.models.base import InvalidInput, Model, Outcome, Runtime, Unit, failed_inputs
-from inference_worker.weights import PUBLISHED, locate
+from inference_worker.weights import PUBLISHED, locate, loose
 from rpc import pictures
 from rpc.errors import RpcError
 
@@ -89,10 +89,10 @@ class YuNet(Model):
         self._bytes = max(len(content), resident_bytes() - before)
 
     def _file(self) -> Path:
-        models_dir = self.runtime.models_dir
-        if not self.runtime.source and models_dir and (Path(models_dir) / FILE).is_file():
-            return Path(models_dir) / FILE
-        return _in(locate(WEIGHTS.repository(self.runtime.source), models_dir=models_dir, patterns=[FILE]))
+        source, models_dir = self.runtime.source, self.runtime.models_dir
+        if not source and (file := loose(FILE, models_dir=models_dir)):
+            return file
+        return _in(locate(WEIGHTS.repository(source), models_dir=models_dir, patterns=[FILE]))
 
     def warm_up(self) -> None:
         """Look for faces on a black picture; raise if there are some."""

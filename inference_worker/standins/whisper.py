@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 from ctranslate2.specs import whisper_spec
-from faster_whisper.feature_extractor import FeatureExtractor
 from faster_whisper.tokenizer import _LANGUAGE_CODES
 from numpy.typing import NDArray
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
@@ -92,13 +91,6 @@ def build(directory: Path) -> None:
     tokenizer.save(str(directory / "tokenizer.json"))
     told = {"feature_size": MELS, "sampling_rate": RATE, "hop_length": 160, "chunk_length": SECONDS, "n_fft": 400}
     (directory / "preprocessor_config.json").write_text(json.dumps(told), "utf-8")
-
-
-def frequencies() -> list[float]:
-    """Return the middle of each band in Hz, from the filters of the feature extractor itself."""
-    filters = FeatureExtractor.get_mel_filters(RATE, 400, n_mels=MELS)
-    hertz = np.fft.rfftfreq(400, 1 / RATE)
-    return [float((filters[band] * hertz).sum() / filters[band].sum()) for band in BANDS]
 
 
 def _languages() -> list[str]:

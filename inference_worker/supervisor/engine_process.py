@@ -56,8 +56,8 @@ class EngineProcess:
 
     def _listen(self) -> None:
         try:
-            while heard := self._link.hear():
-                what, content = heard
+            while True:
+                what, content = self._link.hear()
                 if what == "ready":
                     self.models, self.ready = content, True
                     log.info("ready: %s serves %s", self.name, ", ".join(content))

@@ -8,15 +8,15 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from inference_worker.supervisor.engine_process import EngineProcess
 from rpc import leases
 from rpc.connection import BlockingConnection
 from rpc.deliveries import Place
-from rpc.errors import RpcError
-from rpc.fitness import Finding, examine, judged, refusal
+from rpc.errors import RpcError, Unavailable
 from rpc.settings import RedisSettings
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,6 @@ class Leases:
         self,
         redis: RedisSettings,
         engines: Callable[[], Sequence[EngineProcess]],
-        unfit: Callable[[Finding], None],
         *,
         lease_s: float,
         hang_after_s: float,
@@ -53,12 +52,10 @@ class Leases:
         self._prefix = redis.prefix
         self._connection = BlockingConnection(redis)
         self._engines = engines
-        self._unfit = unfit
         self._lease_s = lease_s
         self._hang_after_s = hang_after_s
         self._every_s = lease_s / RENEWED_PER_LEASE
         self._deaths: list[Death] = []
-        self._examined = False
         self._reap_at = 0.0
         self._wake = threading.Event()
         self._stopping = False
@@ -70,35 +67,38 @@ class Leases:
         while not self._stopping:
             self._wake.clear()
             self._round_at = time.monotonic()
+            done = self._round()
+            self._wake.wait(self._every_s if done else min(self._every_s, TRY_AGAIN_S))
+        with contextlib.suppress(RpcError):
+            for death in list(self._deaths):
+                self._hand_over(death)
+
+    def _round(self) -> bool:
+        """Do what there is to do, each for itself; return whether all of it was done."""
+        done = True
+        for undone, task in self._tasks():
             try:
-                self.examine()
-                self._hand_over()
-                self._renew()
-                self._reap()
-                pause_s = self._every_s
+                task()
+            except Unavailable as error:
+                log.warning("%s: %s", undone, error)
+                # what is left would only wait for the same server
+                return False
             except RpcError as error:
-                log.warning("leases not renewed: %s", error)
-                pause_s = min(self._every_s, TRY_AGAIN_S)
+                log.warning("%s: %s", undone, error)
+                done = False
             except Exception:
                 # all leases hang on this thread: it must outlive whatever goes wrong
-                log.exception("leases not renewed")
-                pause_s = min(self._every_s, TRY_AGAIN_S)
-            self._wake.wait(pause_s)
-        with contextlib.suppress(RpcError):
-            self._hand_over()
+                log.exception("%s", undone)
+                done = False
+        return done
 
-    def examine(self) -> None:
-        """Look once whether the server is fit to keep jobs; raise `RpcError` while that cannot be told."""
-        if self._examined:
-            return
-        findings = judged(self._connection.run(examine(self._prefix)))
-        self._examined = True
-        for finding in findings:
-            if finding.level != "ok":
-                log.warning("server: %s: %s; %s", finding.what, finding.says, finding.advice)
-        unfit = refusal(findings)
-        if unfit is not None:
-            self._unfit(unfit)
+    def _tasks(self) -> Iterator[tuple[str, Callable[[], None]]]:
+        """Yield what there is to do, the most urgent first, each with what is said if it fails."""
+        yield "leases not renewed", self._renew
+        for death in list(self._deaths):
+            yield f"jobs of {death.consumer} not handed over", partial(self._hand_over, death)
+        if time.monotonic() >= self._reap_at:
+            yield "consumers that are gone not dropped", self._reap
 
     def _renew(self) -> None:
         for engine in self._engines():
@@ -107,25 +107,22 @@ class Leases:
                 self._connection.run(leases.renew(self._prefix, engine.models, engine.name, lease_ms=lease_ms))
         self._renewed_at = time.monotonic()
 
-    def _hand_over(self) -> None:
-        while self._deaths:
-            death = self._deaths[0]
-            released, suspects = self._connection.run(
-                leases.bereave(
-                    self._prefix, death.model, death.consumer, died_of=death.died_of, working_on=death.working_on
-                )
+    def _hand_over(self, death: Death) -> None:
+        released, suspects = self._connection.run(
+            leases.bereave(
+                self._prefix, death.model, death.consumer, died_of=death.died_of, working_on=death.working_on
             )
-            log.info(
-                "%s of %s ended (%s): %d jobs free at once, %d suspects",
-                *(death.model, death.consumer, death.died_of, released, suspects),
-            )
-            self._deaths.pop(0)
+        )
+        log.info(
+            "%s of %s ended (%s): %d jobs free at once, %d suspects",
+            *(death.model, death.consumer, death.died_of, released, suspects),
+        )
+        self._deaths.remove(death)
 
     def _reap(self) -> None:
-        if time.monotonic() >= self._reap_at:
-            for model in {model for engine in self._engines() for model in engine.models}:
-                self._connection.run(leases.reap(self._prefix, model))
-                self._reap_at = time.monotonic() + REAP_EVERY_S
+        for model in {model for engine in self._engines() for model in engine.models}:
+            self._connection.run(leases.reap(self._prefix, model))
+            self._reap_at = time.monotonic() + REAP_EVERY_S
 
     def bereaved(self, deaths: Sequence[Death]) -> None:
         """Hand over, as soon as Redis is there, what an engine left behind."""

@@ -1,5 +1,6 @@
 """What a scrape of the supervisor tells: the sums of its engines' metrics, its own, and what waits in Redis."""
 
+import threading
 from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry
@@ -15,22 +16,25 @@ Name = tuple[str, tuple[tuple[str, str], ...]]
 class EnginesCollector(Collector):
     """The metrics of all engines, each sample summed over them.
 
-    What an engine has counted when it ends is kept, so that no counter goes back.
+    What an engine had counted at the last scrape is kept when it ends, so that no counter goes back.
     """
 
     def __init__(self, texts: Callable[[], Mapping[str, str]]) -> None:
         self._texts = texts
         self._last: dict[str, str] = {}
         self._past: dict[Name, float] = {}
+        self._scraping = threading.Lock()
 
     def collect(self) -> Iterable[Metric]:
         """Yield every family the engines tell of, and those of past engines that are counted."""
-        texts = self._texts()
-        for engine in self._last.keys() - texts.keys():
-            self._bury(self._last[engine])
-        self._last = dict(texts)
+        # one that asked before an engine ended must not bring it back after another has buried it
+        with self._scraping:
+            texts = self._texts()
+            for engine in self._last.keys() - texts.keys():
+                self._bury(self._last[engine])
+            self._last = dict(texts)
+            sums = dict(self._past)
         families: dict[str, Metric] = {}
-        sums = dict(self._past)
         for text in texts.values():
             for family in text_string_to_metric_families(text):
                 families.setdefault(family.name, family)

@@ -12,7 +12,7 @@ class Restarts:
 
     Attributes:
         most_failures: of so many engines in a row that ended without having served a job, the last is not replaced.
-        failures: how many ended so since the last that served one.
+        failures: how many ended so since the last that had served one.
         count: how many were started in place of another.
     """
 
@@ -23,11 +23,11 @@ class Restarts:
 
     def ended(self, now: float, *, served: bool) -> bool:
         """Note that an engine has ended; return whether another one is to be started, at `due_at`."""
-        self.failures = 1 if served else self.failures + 1
+        self.failures = 0 if served else self.failures + 1
         if self.failures >= self.most_failures:
             return False
-        # the first is replaced at once: a crash costs no more than the loading
-        pause_s = 0.0 if self.failures == 1 else min(LONGEST_S, FIRST_S * 2.0 ** (self.failures - 2))
+        # one that served is replaced at once, and so is the first that did not: a crash costs no more than the loading
+        pause_s = 0.0 if self.failures <= 1 else min(LONGEST_S, FIRST_S * 2.0 ** (self.failures - 2))
         self.due_at = now + pause_s
         return True
 

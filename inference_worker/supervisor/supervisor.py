@@ -14,6 +14,7 @@ from typing import Any
 from inference_worker import exits
 from inference_worker.settings import WorkerSettings
 from inference_worker.supervisor.engine_process import EngineProcess
+from inference_worker.supervisor.entrance import Entrance
 from inference_worker.supervisor.health import HealthPort
 from inference_worker.supervisor.leases import Death, Leases, progressing
 from inference_worker.supervisor.metrics import EnginesCollector, LaneCollector, SupervisorCollector, registry
@@ -56,9 +57,8 @@ class Supervisor:
         # safe to put in a signal handler
         self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._refused = False
-        self._leases = Leases(
-            redis, self._running, self._unfit, lease_s=settings.lease_s, hang_after_s=settings.hang_after_s
-        )
+        self._entrance = Entrance(redis, self._unfit)
+        self._leases = Leases(redis, self._running, lease_s=settings.lease_s, hang_after_s=settings.hang_after_s)
         self._scrape = BlockingConnection(redis)
         self._health = HealthPort(
             self,
@@ -79,10 +79,11 @@ class Supervisor:
         """Serve until stopped; return the exit status: see `exits`."""
         # a server that is not there yet is examined when it is
         with contextlib.suppress(RpcError):
-            self._leases.examine()
+            self._entrance.examine()
         if self._refused:
             return exits.WRONG_SETTING
         self._health.start()
+        threading.Thread(target=self._entrance.run, name="entrance", daemon=True).start()
         renewing = threading.Thread(target=self._leases.run, name="leases", daemon=True)
         renewing.start()
         for place in range(len(self._settings.engines)):
@@ -90,6 +91,7 @@ class Supervisor:
         while self._engines or not self._stopping:
             self._hear_signal()
             self._look()
+        self._entrance.stop()
         self._leases.stop()
         renewing.join(2.0)
         self._health.stop()

@@ -40,6 +40,12 @@ def locate(source: str, *, models_dir: str = "", patterns: Sequence[str] = ()) -
         ) from error
 
 
+def loose(file: str, *, models_dir: str) -> Path | None:
+    """Return a file that lies in `models_dir` itself, in no directory of its own; None if there is none."""
+    place = Path(models_dir).expanduser() / file
+    return place if models_dir and file and place.is_file() else None
+
+
 def _places(source: str, models_dir: str) -> list[Path]:
     places = [Path(source).expanduser()]
     if models_dir:

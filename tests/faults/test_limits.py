@@ -14,7 +14,7 @@ from rpc.consumer import Consumer
 from rpc.keys import GROUP, Keys
 from rpc.messages import HOUR_MS
 from rpc.sinks import Completion
-from tests.answering import age, echo, read_one, show_life
+from tests.answering import age, carry_out, echo, read_one, show_life
 from tests.callers import Callers
 from tests.conftest import Gates, MakeConsumer, StartWorker, settings_for
 from tests.servers import Server
@@ -203,7 +203,7 @@ def test_a_thousand_restarts(callers: Callers, make_consumer: MakeConsumer, raw:
 
     def dropped() -> int:
         pause.wait(0.01)
-        return int(alive.run(leases.reap(keys.prefix, "m", silent_ms=1)))
+        return int(carry_out(alive, leases.reap(keys.prefix, "m", silent_ms=1)))
 
     while dropped():
         pass

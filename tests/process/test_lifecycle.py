@@ -110,7 +110,16 @@ def test_a_port_that_is_taken_is_refused(start_worker_on: StartWorker) -> None:
         worker = start_worker_on("echo", settings=ANYWHERE, arguments=["--health-port", str(port)], ready=False)
 
         assert worker.wait() == 2
-    assert f"PENSTOCK_HEALTH_PORT={port}" in worker.log
+    assert f"PENSTOCK_HEALTH_HOST=127.0.0.1, PENSTOCK_HEALTH_PORT={port}: " in worker.log
+
+
+def test_an_address_that_is_elsewhere_is_refused(start_worker_on: StartWorker) -> None:
+    """Who gave a host that is none of this machine's reads which, and is not sent to look at the port alone."""
+    elsewhere = {"PENSTOCK_HEALTH_HOST": "203.0.113.7"}
+    worker = start_worker_on("echo", settings=ANYWHERE, env=elsewhere, ready=False)
+
+    assert worker.wait() == 2
+    assert "PENSTOCK_HEALTH_HOST=203.0.113.7, PENSTOCK_HEALTH_PORT=0: " in worker.log
 
 
 def test_a_worker_waits_for_a_redis_that_is_not_there_yet(own_server: Server, start_worker_on: StartWorker) -> None:
@@ -126,17 +135,24 @@ def test_a_worker_waits_for_a_redis_that_is_not_there_yet(own_server: Server, st
 
 
 @ON_VALKEY
+@pytest.mark.parametrize(
+    ("served", "model", "op", "stage"),
+    [
+        ("Panics", "panics", "panic", "infer-panics"),
+        ("PanicsPreparing", "panics-preparing", "give", "prepare-panics-preparing"),
+    ],
+)
 def test_an_engine_of_which_a_stage_dies_is_replaced_and_loses_no_job(
-    client: Client, start_worker: StartWorker
+    client: Client, start_worker: StartWorker, served: str, model: str, op: str, stage: str
 ) -> None:
     """An engine that misses a stage would hold its jobs for ever: it ends, says which stage, and another one serves."""
-    worker = start_worker("tests.models:Panics", "echo")
-    client.submit("panics", "panic", ["a"], job_id="j1")
+    worker = start_worker(f"tests.models:{served}", "echo")
+    client.submit(model, op, ["a"], job_id="j1")
 
     with pytest.raises(DeadLettered, match="the last engine that had it ended: exit status 1"):
-        client.result("panics", "j1", timeout_s=LONG_S)
+        client.result(model, "j1", timeout_s=LONG_S)
     assert client.call("echo", "echo", ["a"], timeout_s=LONG_S) == {"outputs": ["a"]}
-    assert worker.log.count("stage infer-panics died") == 3
+    assert worker.log.count(f"stage {stage} died") == 3
     assert worker.metric("penstock_engine_restarts_total", device="auto") == 3
 
 

@@ -16,7 +16,7 @@ from rpc.consumer import REPLY_BYTES_TOLD, Consumer
 from rpc.deliveries import Delivery, Hold, Limits
 from rpc.keys import GROUP, LANES, RELEASED
 from rpc.messages import Failure, Success
-from tests.answering import age, echo, held, read_one, reply_with, told
+from tests.answering import age, carry_out, echo, held, read_one, reply_with, told
 from tests.conftest import MakeConsumer
 from tests.waiting import eventually
 
@@ -55,7 +55,7 @@ def delivered_to(client: Client, consumer: Consumer) -> list[Delivery]:
 def renewed(consumer: Consumer) -> int:
     """Renew a worker's leases as its supervisor does; return how many there were."""
     prefix, model = consumer.keys.prefix, consumer.keys.model
-    count: int = consumer.run(leases.renew(prefix, [model], consumer.name, lease_ms=consumer.limits.lease_ms))
+    count: int = carry_out(consumer, leases.renew(prefix, [model], consumer.name, lease_ms=consumer.limits.lease_ms))
     return count
 
 

@@ -22,7 +22,7 @@ from rpc.deliveries import Delivery, Limits
 from rpc.errors import ModelError
 from rpc.messages import Failure
 from rpc.parts import Part, part_field, total_field
-from tests.answering import Answering, job_of, read_one, reply_with, show_life
+from tests.answering import Answering, carry_out, job_of, read_one, reply_with, show_life
 from tests.conftest import ON_VALKEY, MakeConsumer
 from tests.families import DIMENSION, OPS, Families, text_vector, vector_of, whisper
 from tests.gateways import GatewayThread
@@ -330,7 +330,7 @@ def test_the_client_comes_back_when_the_lane_has_room_again(
         client = OpenAI(base_url=f"{running.url}/v1", api_key="unused", http_client=plain, max_retries=2)
         first = threading.Thread(target=client.with_options(max_retries=0).embeddings.create, kwargs=TEXT)
         first.start()
-        eventually(lambda: consumer.run(_length(consumer)) == 1, what="the lane is full")
+        eventually(lambda: carry_out(consumer, _length(consumer)) == 1, what="the lane is full")
         reply = client.embeddings.create(**TEXT)
         first.join(LONG_S)
     answering.__exit__()

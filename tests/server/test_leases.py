@@ -12,7 +12,7 @@ from rpc.consumer import Consumer
 from rpc.deliveries import Delivery, Hold, Place
 from rpc.keys import BEGUN, GROUP, LANES, PUT_OFF
 from rpc.messages import Failure
-from tests.answering import age, echo, held, job_of, reply_with, show_life
+from tests.answering import age, carry_out, echo, held, job_of, reply_with, show_life
 from tests.conftest import MakeConsumer
 
 pytestmark = pytest.mark.server
@@ -37,8 +37,8 @@ def bereave(w2: Consumer) -> Bereave:
     """Return what the supervisor says of a worker that was killed; without `working_on` it knows nothing."""
 
     def call(dead: Consumer, working_on: set[Place] | None = None) -> tuple[int, int]:
-        answer: tuple[int, int] = w2.run(
-            leases.bereave(dead.keys.prefix, "m", dead.name, died_of="SIGKILL", working_on=working_on)
+        answer: tuple[int, int] = carry_out(
+            w2, leases.bereave(dead.keys.prefix, "m", dead.name, died_of="SIGKILL", working_on=working_on)
         )
         return answer
 
@@ -177,7 +177,7 @@ def test_only_silent_workers_without_jobs_are_dropped(
         each.settle([echo(delivery) for delivery in each.read(LANES, 1, block_ms=0)])
     show_life(living)
 
-    w1.run(leases.reap(w1.keys.prefix, "m", silent_ms=0))
+    carry_out(w1, leases.reap(w1.keys.prefix, "m", silent_ms=0))
 
     assert consumers(raw, w1)[0] == {"w1", "living"}
 
@@ -186,7 +186,7 @@ def test_a_worker_heard_of_lately_is_not_dropped(client: Client, raw: "Redis", w
     """One that reads but has not given a sign of life yet is left alone for a while."""
     w1.settle([echo(delivery) for delivery in in_hand(client, w1, 1)])
 
-    assert w1.run(leases.reap(w1.keys.prefix, "m")) == 0
+    assert carry_out(w1, leases.reap(w1.keys.prefix, "m")) == 0
 
     assert "w1" in consumers(raw, w1)[0]
 
@@ -194,7 +194,7 @@ def test_a_worker_heard_of_lately_is_not_dropped(client: Client, raw: "Redis", w
 def test_who_was_dropped_and_comes_back_reads_on(client: Client, w1: Consumer) -> None:
     """A worker cut off for long finds its place again by reading."""
     w1.settle([echo(delivery) for delivery in in_hand(client, w1, 1)])
-    w1.run(leases.reap(w1.keys.prefix, "m", silent_ms=0))
+    carry_out(w1, leases.reap(w1.keys.prefix, "m", silent_ms=0))
 
     client.submit("m", "op", ["a"], job_id="later")
 
@@ -205,7 +205,7 @@ def test_nobody_is_dropped_where_there_is_no_lane(raw: "Redis", w1: Consumer) ->
     """A server that was emptied has nobody to drop."""
     raw.delete(*map(w1.keys.stream, LANES))
 
-    assert w1.run(leases.reap(w1.keys.prefix, "m", silent_ms=0)) == 0
+    assert carry_out(w1, leases.reap(w1.keys.prefix, "m", silent_ms=0)) == 0
 
 
 def test_a_job_put_off_is_left_alone_for_the_delay_and_then_taken_over(

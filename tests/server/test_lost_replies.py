@@ -11,7 +11,7 @@ from rpc.deliveries import Delivery, Hold
 from rpc.keys import LANES, RELEASED
 from rpc.messages import Failure
 from rpc.scripts import SCRIPTS
-from tests.answering import age, echo, held, read_one
+from tests.answering import age, carry_out, echo, held, read_one
 from tests.callers import Callers
 from tests.conftest import MakeConsumer
 from tests.proxy import Proxy
@@ -135,7 +135,7 @@ def test_a_claim_for_the_verdict_is_no_job_when_it_is_found_again(
 
     if dies:
         prefix, model = consumer.keys.prefix, consumer.keys.model
-        other.run(leases.bereave(prefix, model, consumer.name, died_of="SIGKILL", working_on=()))
+        carry_out(other, leases.bereave(prefix, model, consumer.name, died_of="SIGKILL", working_on=()))
         found = other.claim("interactive", 10, suspect=True)
     else:
         found = consumer.adopt(())

@@ -28,6 +28,9 @@ COMPUTE = {"cpu": "int8", "cuda": "float16"}
 WIDENED = {"float32": 2}
 """How much larger weights become that are stored as float16, by what is computed in."""
 
+KEPT = {"window", "segments", "language", "probability"}
+"""What is kept of a window."""
+
 TRUNCATED_S = 0.5
 """A recording that ends so much earlier than its file says was cut off."""
 
@@ -143,7 +146,7 @@ class Whisper(Model):
     def resume(self, unit: Unit, kept: Any) -> Any | None:
         """Return the segments another worker heard in the same window, and believe it about the language."""
         piece: Piece = unit.data
-        if not isinstance(kept, dict) or kept.get("window") != list(piece.window):
+        if not isinstance(kept, dict) or not kept.keys() >= KEPT or kept["window"] != list(piece.window):
             return None
         piece.heard.language = kept["language"]
         piece.heard.language_probability = kept["probability"]

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from inference_worker.batching import Policy
+from inference_worker.batching import Policy, UnitPool
 from inference_worker.inhand import InHand
 from inference_worker.job import JobInHand
 from inference_worker.models.base import Unit
@@ -167,6 +167,21 @@ def test_an_input_prepared_after_its_job_was_dropped_is_not_run() -> None:
     prepared(hands, job)
 
     assert hands.batch_now() is None
+
+
+def test_whether_units_wait_is_asked_behind_the_lock() -> None:
+    """The units are counted while nobody adds any, as everything else is done here."""
+    hands = holding()
+
+    class Guarded(UnitPool[JobInHand]):
+        def __len__(self) -> int:
+            # raises unless this thread has the lock
+            hands._changed.notify_all()
+            return super().__len__()
+
+    hands._pool = Guarded(Policy(8))
+
+    assert hands.starved()
 
 
 @pytest.mark.parametrize("woken_by", ["work", "the end"])

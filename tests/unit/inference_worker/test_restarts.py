@@ -1,5 +1,7 @@
 """Whether and when an engine is started again."""
 
+import pytest
+
 from inference_worker.supervisor.leases import progressing
 from inference_worker.supervisor.restarts import LONGEST_S, Restarts
 
@@ -8,7 +10,7 @@ def test_the_first_engine_that_ends_is_replaced_at_once() -> None:
     """A crash costs no more than the loading; the restart is taken once."""
     restarts = Restarts(most_failures=3)
 
-    assert restarts.ended(100.0, served=True)
+    assert restarts.ended(100.0, served=False)
     assert [restarts.due(100.0), restarts.due(100.0)] == [True, False]
     assert restarts.count == 1
 
@@ -43,12 +45,15 @@ def test_engines_in_a_row_that_serve_nobody_end_it() -> None:
     assert [restarts.ended(0.0, served=False) for _ in range(3)] == [True, True, False]
 
 
-def test_a_job_served_in_between_counts() -> None:
-    """Poison now and then does not add up."""
-    restarts = Restarts(most_failures=2)
+@pytest.mark.parametrize("most_failures", [1, 2])
+def test_an_engine_that_served_is_no_failure(most_failures: int) -> None:
+    """Poison now and then does not add up: whoever served is replaced at once, and only those that did not count."""
+    restarts = Restarts(most_failures)
 
-    assert all(restarts.ended(0.0, served=True) for _ in range(10))
-    assert not restarts.ended(0.0, served=False)
+    for _ in range(10):
+        assert restarts.ended(7.0, served=True)
+        assert restarts.due(7.0)
+    assert [restarts.ended(7.0, served=False) for _ in range(most_failures)] == [True] * (most_failures - 1) + [False]
 
 
 def test_progress_is_judged_by_how_long_one_thing_takes() -> None:

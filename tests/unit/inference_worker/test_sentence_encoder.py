@@ -72,6 +72,16 @@ def test_its_publishers_limit_counts(directory: Path, tmp_path: Path) -> None:
     assert loaded(copy).max_tokens == 128
 
 
+def test_an_encoder_that_tells_nothing_apart_is_refused(directory: Path, tmp_path: Path) -> None:
+    """Weights of which nothing is left but zeros give every text one vector, and no worker serves them."""
+    copy = shutil.copytree(directory, tmp_path / "copy")
+    weights = torch.load(copy / "pytorch_model.bin", weights_only=True)
+    torch.save({name: torch.zeros_like(weight) for name, weight in weights.items()}, copy / "pytorch_model.bin")
+
+    with pytest.raises(ValueError, match="two different texts give the same vector"):
+        loaded(copy)
+
+
 def test_a_tokenizer_that_does_not_fit_is_refused(directory: Path, tmp_path: Path) -> None:
     """Without its file Transformers makes one of five words, and says nothing."""
     copy = shutil.copytree(directory, tmp_path / "copy")

@@ -1,10 +1,14 @@
 """What a scrape of a worker tells: sums over engines, past ones included, and the lanes as Redis has them."""
 
+import threading
 from collections.abc import Mapping
 
 from inference_worker.metrics import WorkerMetrics
 from inference_worker.supervisor.metrics import EnginesCollector, LaneCollector, SupervisorCollector, registry
 from rpc.inspection import LaneState, ModelState
+
+MOMENT_S, SOON_S = 0.2, 20.0
+"""How long one scrape waits for another that may have to wait for it; how long a thread may take to end."""
 
 
 def told(jobs: int, seconds: float, held: float) -> str:
@@ -38,6 +42,32 @@ def test_no_counter_goes_back_when_an_engine_ends() -> None:
 
     assert [scraped.get_sample_value("penstock_jobs_total", counted) for _ in range(2)] == [4, 4]
     assert scraped.get_sample_value("penstock_jobs_in_hand", {"model": "m"}) == 0
+
+
+def test_scrapes_that_overlap_count_a_past_engine_once() -> None:
+    """Two scrapes at once while an engine ends tell what it counted, not twice that."""
+    counted = {"model": "m", "op": "op", "status": "ok"}
+    texts: dict[str, str] = {"a": told(3, 0.004, 2.0), "b": told(1, 0.004, 0.0)}
+    others: list[threading.Thread] = []
+
+    def ending() -> Mapping[str, str]:
+        heard = dict(texts)
+        if others:
+            # the engine ends while this scrape asks, and another scrape begins
+            texts.pop("a", None)
+            other = others.pop()
+            other.start()
+            other.join(MOMENT_S)
+        return heard
+
+    scraped = registry(EnginesCollector(ending))
+    assert scraped.get_sample_value("penstock_jobs_total", counted) == 4
+    other = threading.Thread(target=scraped.get_sample_value, args=("penstock_jobs_total", counted))
+    others.append(other)
+    scraped.get_sample_value("penstock_jobs_total", counted)
+    other.join(SOON_S)
+
+    assert scraped.get_sample_value("penstock_jobs_total", counted) == 4
 
 
 def test_engines_are_counted_by_device() -> None:

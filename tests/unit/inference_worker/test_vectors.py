@@ -1,10 +1,14 @@
 """What the embedding models share."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from inference_worker.models.vectors import (
     Embedded,
+    check_told_apart,
     checked_finite,
     checked_flag,
     checked_text,
@@ -12,6 +16,20 @@ from inference_worker.models.vectors import (
     refuse_unknown,
 )
 from rpc.errors import InvalidInput
+
+
+@pytest.mark.parametrize(
+    ("vectors", "complaint"),
+    [
+        ([[1.0, 0.0], [1.0, 1e-9]], "weights: two different texts give the same vector"),
+        ([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0, 0.0]], r"weights: a vector of \(3,\), not of 2"),
+    ],
+    ids=["alike", "size"],
+)
+def test_weights_that_tell_nothing_apart_are_refused(vectors: Sequence[Sequence[float]], complaint: str) -> None:
+    """A model that gives every text one vector, or one of another size, was not loaded as it should be."""
+    with pytest.raises(ValueError, match=complaint):
+        check_told_apart([np.array(vector, np.float32) for vector in vectors], 2, Path("weights"))
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from PIL import Image
 
+from inference_worker.catalog import entry_of
 from inference_worker.models.base import Runtime
 from inference_worker.models.yunet import FILE, LONG_SIDE, YuNet
 from inference_worker.standins import yunet as standin
@@ -342,6 +343,15 @@ def test_the_network_is_found_by_file_directory_or_models_directory(tmp_path: Pa
         assert YuNet(Runtime(source=str(source))).needs() == file.stat().st_size
     (tmp_path / FILE).write_bytes(b"here")
     assert YuNet(Runtime(models_dir=str(tmp_path))).needs() == len(b"here")
+
+
+def test_the_worker_finds_what_the_catalogue_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A models directory that begins with ~ is this user's, for the worker as for `penstock models list`."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / FILE).write_bytes(b"here")
+
+    assert entry_of("yunet", "", "~/models").bytes == YuNet(Runtime(models_dir="~/models")).needs() == len(b"here")
 
 
 def test_a_directory_without_one_network_is_refused(tmp_path: Path) -> None:
