@@ -138,7 +138,7 @@ def embed_text(
     context: typer.Context,
     texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT...", help="The texts; - reads lines.")] = None,
     *,
-    model: Annotated[str, typer.Option(help="Which model.")] = "minilm",
+    model: Annotated[str, typer.Option(help="Which model.")] = "siglip",
     file: Annotated[str | None, typer.Option(help="A file of texts, one a line; - is standard input.")] = None,
     lane: LaneName = "interactive",
     timeout: Annotated[float, typer.Option(help="Seconds to wait for each 64 texts.")] = DEFAULT_TIMEOUT_S,

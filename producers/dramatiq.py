@@ -15,7 +15,7 @@ from dramatiq import Actor, Broker, Worker
 from dramatiq.asyncio import get_event_loop_thread
 from dramatiq.broker import MessageProxy
 from dramatiq.errors import Retry
-from dramatiq.middleware import AsyncIO, CurrentMessage, Middleware
+from dramatiq.middleware import AsyncIO, CurrentMessage, Middleware, MiddlewareError
 
 from rpc import AsyncClient, Client, PartialFailure, QueueFull, RedisSettings
 from rpc.errors import BY_CODE, RpcError
@@ -28,8 +28,15 @@ PERMANENT: tuple[type[RpcError], ...] = (*(kind for kind in BY_CODE.values() if 
 
 MOST_DELAY_S = 300.0
 
+TIMES_FULL = "penstock_times_full"
+"""The option of a message that counts how often it has found no room."""
+
 _NUMBERS: ContextVar[Iterator[int]] = ContextVar("_NUMBERS")
 """The numbers of the jobs of the message that is being processed."""
+
+
+class NotSetUp(MiddlewareError):
+    """The broker lacks middleware; of this kind, so that Dramatiq does not start instead of only logging it."""
 
 
 class Penstock(Middleware):
@@ -51,15 +58,15 @@ class Penstock(Middleware):
         del worker
         for needed in (AsyncIO, CurrentMessage):
             if not any(isinstance(each, needed) for each in broker.middleware):
-                raise RuntimeError(f"add_middleware({needed.__name__}()) before Penstock(): it stands on that")
+                raise NotSetUp(f"add_middleware({needed.__name__}()) before Penstock(): it stands on that")
 
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
         """Make the client, on the loop."""
         del broker, worker
         self._client = self._run(_made(self._settings))
 
-    def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
-        """Close it."""
+    def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        """Close it, when no actor runs any more; the loop, which was added before, still does."""
         del broker, worker
         client, self._client = self._client, None
         if client is not None:
@@ -171,6 +178,9 @@ def _later() -> Iterator[None]:
         message = CurrentMessage.get_current_message()
         if message is None:
             raise
-        times = min(message.options.get("retries", 0), 8)
-        delay_s = min(MOST_DELAY_S, full.retry_after_s * 2**times)
+        times = message.options.get(TIMES_FULL, 0)
+        message.options[TIMES_FULL] = times + 1
+        # Dramatiq counts this try, and it is none of the actor's: that it was asked too early is nobody's fault
+        message.options["retries"] = message.options.get("retries", 0) - 1
+        delay_s = min(MOST_DELAY_S, full.retry_after_s * 2 ** min(times, 8))
         raise Retry(str(full), delay=int(delay_s * 1000)) from full

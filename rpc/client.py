@@ -112,8 +112,11 @@ class Client:
         options: Mapping[str, Any] | None = None,
         **call: Unpack[CallOptions],
     ) -> str:
-        """Queue a job and return its id; raise `QueueFull` if the lane has no room."""
-        job = requests.job(Asked(model, op, options or {}), inputs, call)
+        """Queue a job and return its id; raise `QueueFull` if the lane has no room.
+
+        It may wait an hour to be started unless `timeout_s` is given.
+        """
+        job = requests.queued_job(Asked(model, op, options or {}), inputs, call)
         self._submit([job], requests.deadline(call))
         return job.id
 

@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import Any, Self, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rpc.client import Client
 from rpc.errors import InvalidInput, UnknownModel
@@ -13,7 +14,7 @@ from rpc.keys import Lane
 from rpc.requests import DEFAULT_TIMEOUT_S
 from rpc.results import Vector
 
-FREE = frozenset({"batch_size", "show_progress_bar", "convert_to_numpy", "device", "chunk_size", "pool"})
+FREE = frozenset({"show_progress_bar", "convert_to_numpy", "device", "chunk_size", "pool"})
 """Arguments that say how sentence-transformers is to work, and nothing of the vectors: batches are made by workers."""
 
 
@@ -55,9 +56,10 @@ class Encoder:
 
     def encode(
         self,
-        sentences: str | Sequence[str],
+        sentences: str | Sequence[str] | NDArray[np.str_],
         prompt_name: str | None = None,
         prompt: str | None = None,
+        batch_size: int = 32,
         *,
         normalize_embeddings: bool = True,
         **more: Any,
@@ -67,9 +69,10 @@ class Encoder:
         `prompt` is put in front of each text. Arguments of sentence-transformers that change no number are taken and
         passed over; `InvalidInput` is raised on those that would, and `PartialFailure` if some texts failed.
         """
+        del batch_size
         _check(prompt_name, more)
         one = isinstance(sentences, str)
-        texts = [cast("str", sentences)] if one else sentences
+        texts = [cast("str", sentences)] if one else [str(text) for text in sentences]
         given = [f"{prompt}{text}" for text in texts] if prompt else texts
         if not given:
             return np.zeros((0, self.get_sentence_embedding_dimension()), np.float32)

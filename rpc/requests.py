@@ -16,6 +16,9 @@ OnError = Literal["raise", "nan"]
 
 DEFAULT_TIMEOUT_S = 60.0
 
+QUEUED_TIMEOUT_S = 3600.0
+"""How long a job may wait to be started that is only queued: no caller's patience says."""
+
 MOST_S = 1_000_000_000
 """The longest time a job may be given, some thirty years: in ms a number that every server takes."""
 
@@ -38,7 +41,8 @@ class CallOptions(TypedDict, total=False):
     """What every call takes.
 
     Attributes:
-        timeout_s: how long to wait; the job is not started after it either. 60 s unless given.
+        timeout_s: how long to wait; the job is not started after it either. Unless given 60 s, and an hour for
+            `transcribe` and for `submit`, with which nobody waits.
         lane: "interactive" or "bulk".
         job_id: the same id twice is the same job; made up unless given.
         keep_s: how long the reply can be fetched; 3600 s unless given.
@@ -102,6 +106,11 @@ def job(asked: Asked, inputs: Sequence[Any], call: CallOptions) -> Job:
         reply=asked.reply,
         sink=call.get("sink", ""),
     )
+
+
+def queued_job(asked: Asked, inputs: Sequence[Any], call: CallOptions) -> Job:
+    """Return the job of a call that only queues it."""
+    return job(asked, inputs, CallOptions(**{"timeout_s": QUEUED_TIMEOUT_S, **call}))
 
 
 def check_names(given: Mapping[str, Any], known: type[CallOptions]) -> None:

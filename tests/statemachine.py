@@ -12,7 +12,7 @@ from hypothesis.stateful import initialize, precondition, rule
 from rpc import calls, inspection, leases
 from rpc.codec import encode_reply
 from rpc.deliveries import Delivery, Hold
-from rpc.errors import Cancelled, InvalidInput, ModelError, QueueFull
+from rpc.errors import Cancelled, Expired, InvalidInput, ModelError, QueueFull
 from rpc.keys import LANES, Lane
 from rpc.messages import Failure, Job
 from rpc.parts import Part, part_field
@@ -138,7 +138,8 @@ class Scripts(World):
     def fail(self, name: str, delivery: Delivery) -> None:
         """Answer a job with an error; only its holder can, and once."""
         consumer = self.worker(name)
-        failed = reply_with(delivery, Failure.of(ModelError(delivery.entry_id)))
+        kind = Expired if delivery.entry_id.endswith("0") else ModelError
+        failed = reply_with(delivery, Failure.of(kind(delivery.entry_id)))
         for _ in range(2):
             consumer.settle([failed])
             self.theory.fail(consumer.name, str(delivery.job_id), delivery.place, failed.reply)

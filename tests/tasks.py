@@ -29,6 +29,12 @@ def index(number: int) -> None:
         raise ConnectionError("fails once, after it has asked")
 
 
+@dramatiq.actor(max_retries=0)
+def index_once(number: int) -> None:
+    """Ask for one result; an error is not tried again."""
+    penstock.submit_later("journal", "note", [f"{os.environ['TASKS_DIRECTORY']}/{number}"], sink="stored", keep_s=600)
+
+
 def first_time(number: int) -> bool:
     """Return whether it is asked of this number for the first time."""
     try:

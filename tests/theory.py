@@ -7,10 +7,18 @@ out, and every key that belongs to a job.
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
+from rpc.codec import decode_reply
 from rpc.deliveries import Place
 from rpc.keys import BEGUN, DIED, PUT_OFF, RELEASED, Lane
+from rpc.messages import Failure
 
 FREE = (RELEASED, BEGUN)
+
+
+def may_pass(reply: bytes) -> bool:
+    """Return whether a reply says that trying again can help."""
+    told = decode_reply(reply)
+    return isinstance(told, Failure) and told.retryable
 
 
 @dataclass(slots=True)
@@ -78,7 +86,7 @@ class Theory:
     def submit(self, job_id: str, lane: Lane) -> str:
         """Return what comes of a submit; `queue` must follow "queued"."""
         outcome = "queued"
-        if job_id in self.replies:
+        if job_id in self.replies and (job_id in self.queued or not may_pass(self.replies[job_id])):
             outcome = "done"
         elif job_id in self.queued:
             outcome = "joined"
@@ -90,8 +98,9 @@ class Theory:
         return outcome
 
     def queue(self, job_id: str, place: Place) -> None:
-        """A job has a new entry."""
+        """A job has a new entry, and no reply: what it had said that trying again can help."""
         self.entries[place] = Entry(job_id)
+        self.replies.pop(job_id, None)
         self.queued[job_id] = place
         self.deleted.discard(job_id)
 

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedModel, XLMRobertaConfig, XLMRobertaModel
 
 from inference_worker.models import pretrained, tokens
-from inference_worker.models.base import InvalidInput, Outcome, Unit, failed_inputs
+from inference_worker.models.base import Outcome, Unit, failed_inputs
 from inference_worker.models.bge_m3_heads import SparseWeights, load_head, sparse_weights
 from inference_worker.models.torch_device import weight_bytes
 from inference_worker.models.torch_model import TorchModel
@@ -23,6 +23,7 @@ from inference_worker.models.vectors import (
     check_told_apart,
     checked_finite,
     checked_flag,
+    checked_outputs,
     checked_text,
     refuse_unknown,
     stacked,
@@ -145,7 +146,7 @@ class BgeM3(TorchModel):
         """Return the text as token ids, cut to 8192; the cost is their number."""
         del op
         refuse_unknown(options, ("outputs", "normalize"))
-        outputs = checked_outputs(options)
+        outputs = checked_outputs(options, OUTPUTS)
         normalize = checked_flag(options, "normalize", default=True)
         text = checked_text(given, max_chars=self.runtime.max_text_chars)
         ids, truncated = tokens.read(self._tokenizer, text, most=MAX_TOKENS)
@@ -225,17 +226,6 @@ class BgeM3(TorchModel):
             "max_tokens": str(MAX_TOKENS),
             "outputs": ",".join(OUTPUTS),
         }
-
-
-def checked_outputs(options: Mapping[str, Any]) -> frozenset[str]:
-    """Return what is asked for, "dense" unless told otherwise; raise `InvalidInput` on anything else."""
-    asked = options.get("outputs", ["dense"])
-    if not isinstance(asked, list | tuple) or not asked or not all(isinstance(name, str) for name in asked):
-        raise InvalidInput(f"option outputs is {asked!r:.100}, not a list of some of {', '.join(OUTPUTS)}")
-    for name in asked:
-        if name not in OUTPUTS:
-            raise InvalidInput(f"option outputs: {name!r:.100} is none of {', '.join(OUTPUTS)}")
-    return frozenset(asked)
 
 
 def _asking(texts: Sequence[Text], output: str) -> list[int]:

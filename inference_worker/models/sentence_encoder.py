@@ -23,6 +23,7 @@ from inference_worker.models.vectors import (
     check_told_apart,
     checked_finite,
     checked_flag,
+    checked_outputs,
     checked_text,
     embedding_result,
     refuse_unknown,
@@ -71,7 +72,8 @@ class SentenceEncoder(TorchModel):
     def prepare(self, op: str, given: Any, options: Mapping[str, Any]) -> list[Unit]:
         """Return the text as token ids, cut to what the model reads; the cost is their number."""
         del op
-        refuse_unknown(options, ("normalize",))
+        refuse_unknown(options, ("normalize", "outputs"))
+        checked_outputs(options, ("dense",))
         normalize = checked_flag(options, "normalize", default=True)
         text = checked_text(given, max_chars=self.runtime.max_text_chars)
         ids, truncated = tokens.read(self._tokenizer, text, most=self.max_tokens)

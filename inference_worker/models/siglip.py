@@ -23,6 +23,7 @@ from inference_worker.models.vectors import (
     check_told_apart,
     checked_finite,
     checked_flag,
+    checked_outputs,
     checked_text,
     embedding_result,
     refuse_unknown,
@@ -124,7 +125,8 @@ class Siglip(TorchModel):
 
     def prepare(self, op: str, given: Any, options: Mapping[str, Any]) -> list[Unit]:
         """Return a text as token ids, padded and cut to what the model reads, or a picture as pixels of its size."""
-        refuse_unknown(options, ("normalize",))
+        refuse_unknown(options, ("normalize", "outputs"))
+        checked_outputs(options, ("dense",))
         normalize = checked_flag(options, "normalize", default=True)
         if op == "embed_text":
             text = checked_text(given, max_chars=self.runtime.max_text_chars)

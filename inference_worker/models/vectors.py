@@ -42,6 +42,17 @@ def checked_flag(options: Mapping[str, Any], name: str, *, default: bool) -> boo
     return value
 
 
+def checked_outputs(options: Mapping[str, Any], made: Sequence[str]) -> frozenset[str]:
+    """Return what is asked for of what the model makes, "dense" unless told; raise `InvalidInput` on anything else."""
+    asked = options.get("outputs", ["dense"])
+    if not isinstance(asked, list | tuple) or not asked or not all(isinstance(name, str) for name in asked):
+        raise InvalidInput(f"option outputs is {asked!r:.100}, not a list of some of {', '.join(made)}")
+    for name in asked:
+        if name not in made:
+            raise InvalidInput(f"option outputs: {name!r:.100} is none of {', '.join(made)}")
+    return frozenset(asked)
+
+
 def refuse_unknown(options: Mapping[str, Any], known: Sequence[str]) -> None:
     """Raise `InvalidInput` on an option the op does not have: a misspelt one would silently do nothing."""
     unknown = sorted(str(name) for name in options if name not in known)

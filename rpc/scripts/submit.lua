@@ -1,16 +1,26 @@
 -- Queue a job unless it is already queued, answered, or the lane or its sink is full. Sent twice it does nothing more.
+-- A reply that says that trying again can help gives way: this is another try.
 -- KEYS  1 stream of the lane · 2 job key · 3 result key · 4 config hash · then its sink, if it has one · then the
 --       job's blobs, written before
 -- ARGV  1 bound used if the config names none · 2 job key's life in ms · 3 number of sinks: 0 or 1
 --       4.. fields of the entry
--- Returns {'done'} a reply is there · {'joined', entry} the job is already queued
+-- Returns {'done'} a reply is there that stays · {'joined', entry} the job is already queued
 --         {'full', length, 'lane' or 'sink'} nothing queued · {'queued', entry}
 local sinks = tonumber(ARGV[3])
 local function forget_blobs()
   for i = 5 + sinks, #KEYS do redis.call('DEL', KEYS[i]) end
 end
+local function may_pass()
+  -- no error is told in more words than this holds
+  if redis.call('STRLEN', KEYS[3]) > 32768 then return false end
+  local reply = redis.call('GET', KEYS[3])
+  local read = reply:sub(1, 1) == '{' and cjson.decode or cmsgpack.unpack
+  local ok, told = pcall(read, reply)
+  return ok and type(told) == 'table' and type(told.error) == 'table' and told.error.retryable == true
+end
 local entry = redis.call('GET', KEYS[2])
-if redis.call('EXISTS', KEYS[3]) == 1 then
+local answered = redis.call('EXISTS', KEYS[3]) == 1
+if answered and (entry or not may_pass()) then
   -- a job that is answered and still queued has its blobs until its entry goes
   if not entry then forget_blobs() end
   return {'done'}
@@ -26,4 +36,5 @@ for i, where in ipairs({'lane', sinks > 0 and 'sink' or nil}) do
 end
 entry = redis.call('XADD', KEYS[1], '*', unpack(ARGV, 4))
 redis.call('SET', KEYS[2], entry, 'PX', ARGV[2])
+if answered then redis.call('DEL', KEYS[3]) end
 return {'queued', entry}

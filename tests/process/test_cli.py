@@ -27,6 +27,9 @@ on_valkey = pytest.mark.parametrize("server", ["valkey"], indirect=True)
 pytestmark = pytest.mark.process
 
 
+MINILM = ("--model", "minilm")
+
+
 def printed(*arguments: str, settings: RedisSettings) -> Any:
     """Return the JSON a command prints."""
     ended = penstock(*arguments, "--json", settings=settings)
@@ -127,17 +130,17 @@ def test_embed_text(start_worker: StartWorker, redis_settings: RedisSettings, cl
     expected = client.embed_texts(texts, model="minilm")
     (tmp_path / "lines.txt").write_text("\n".join(texts) + "\n", "utf-8")
     for arguments in (texts, ["--file", str(tmp_path / "lines.txt")], ["-"], ["--file", "-", "--lane", "bulk"]):
-        ended = penstock("embed-text", "--json", *arguments, settings=redis_settings, given="\n".join(texts))
+        ended = penstock("embed-text", *MINILM, "--json", *arguments, settings=redis_settings, given="\n".join(texts))
         assert (ended.returncode, ended.stderr) == (0, "")
         found = [json.loads(line) for line in ended.stdout.splitlines()]
         assert [item["text"] for item in found] == texts
         np.testing.assert_allclose([item["vector"] for item in found], expected, atol=1e-5)
 
-    ended = penstock("embed-text", *texts, settings=redis_settings)
+    ended = penstock("embed-text", *MINILM, *texts, settings=redis_settings)
     assert ended.stdout.count("384 numbers") == 3
     assert f"{expected[0][0]:.3f}" in ended.stdout
 
-    ended = penstock("embed-text", "--json", "--no-normalize", texts[0], settings=redis_settings)
+    ended = penstock("embed-text", *MINILM, "--json", "--no-normalize", texts[0], settings=redis_settings)
     assert np.linalg.norm(json.loads(ended.stdout)["vector"]) > 1.5
 
 
@@ -148,13 +151,13 @@ def test_embed_text_tells_failures(start_worker: StartWorker, redis_settings: Re
     """A text that fails is told with its code in its place, the others are answered, and the exit status is 1."""
     start_worker("minilm")
     lines = [*["text"] * 70, "", "last"]
-    ended = penstock("embed-text", "--json", "-", settings=redis_settings, given="\n".join(lines))
+    ended = penstock("embed-text", *MINILM, "--json", "-", settings=redis_settings, given="\n".join(lines))
     found = [json.loads(line) for line in ended.stdout.splitlines()]
     assert ended.returncode == 1
     assert [("vector" in item) for item in found] == [bool(line) for line in lines]
     assert found[70]["error"] == {"code": "invalid_input", "message": "the text is empty"}
 
-    ended = penstock("embed-text", "good", " ", settings=redis_settings)
+    ended = penstock("embed-text", *MINILM, "good", " ", settings=redis_settings)
     assert ended.returncode == 1
     assert ended.stdout.count("384 numbers") == 1
     assert ended.stderr == "penstock: invalid_input: text 2: the text is empty\n"
@@ -168,7 +171,7 @@ def test_progress_keeps_to_the_terminal(start_worker: StartWorker, redis_setting
     start_worker("minilm")
     screen, terminal = os.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "producers", "embed-text", "--json", "-"],
+        [sys.executable, "-m", "producers", "embed-text", *MINILM, "--json", "-"],
         cwd=ROOT,
         env=environment(redis_settings, {"TERM": "xterm"}),
         stdin=subprocess.PIPE,

@@ -14,10 +14,13 @@ from typing import Any
 
 import psutil
 import pytest
-from dramatiq import Message
+from dramatiq import Message, Worker
 from dramatiq.brokers.redis import RedisBroker
+from dramatiq.brokers.stub import StubBroker
+from dramatiq.middleware import AsyncIO, CurrentMessage, Middleware
 from redis import Redis
 
+from producers.dramatiq import NotSetUp, Penstock
 from rpc import Client, RedisSettings
 from rpc.codec import payload_of
 from rpc.keys import GROUP, LANES, Keys
@@ -201,9 +204,38 @@ def test_a_full_lane_has_the_message_tried_again(
             redis.hset(keys.config, "max_jobs", 1)
         client.submit("journal", "note", [f"{tasks.directory}/0"])
         with tasks.actors(), tasks.relay():
-            tasks.send("index", 1)
+            tasks.send("index_once", 1)
             eventually(lambda: queue.hlen("dramatiq:default.DQ.msgs") == 1, what="the message is put off")
             start_worker(MODEL)
             eventually(lambda: len(tasks.results()) == 1, what=tasks.logs)
 
     assert list(tasks.results().values()) == [{"outputs": ["1"]}]
+
+
+def test_an_actor_that_waits_while_its_worker_is_told_to_stop_has_its_answer(
+    tasks: Tasks, start_worker: StartWorker, redis_settings: RedisSettings, raw: "Redis"
+) -> None:
+    """The client is closed when no actor runs any more."""
+    with tasks.actors() as actors:
+        tasks.send("wait_for", 3)
+        lane = Keys(redis_settings.prefix, "journal").stream("interactive")
+        eventually(lambda: raw.xlen(lane) == 1, what=tasks.logs)
+        actors.terminate()
+        eventually(lambda: "Shutting down" in tasks.logs or "shutdown" in tasks.logs.lower(), what=tasks.logs)
+        start_worker(MODEL)
+        actors.wait(LONG_S)
+    with tasks.actors():
+        eventually(lambda: tasks.results() == {"waited-3": {"outputs": ["3"]}}, what=tasks.logs)
+    assert "Unavailable" not in tasks.logs
+
+
+@pytest.mark.parametrize("lacking", [AsyncIO, CurrentMessage])
+def test_a_worker_does_not_start_without_what_the_middleware_stands_on(
+    redis_settings: RedisSettings, lacking: type[Middleware]
+) -> None:
+    """It says what to add, and where."""
+    broker = StubBroker(middleware=[each() for each in (AsyncIO, CurrentMessage) if each is not lacking])
+    broker.add_middleware(Penstock(redis_settings))
+
+    with pytest.raises(NotSetUp, match=f"add_middleware\\({lacking.__name__}\\(\\)\\) before Penstock"):
+        Worker(broker).start()

@@ -36,6 +36,14 @@ def test_texts_are_encoded_as_a_matrix_and_one_as_a_vector(encoder: Encoder, met
     assert np.allclose(one, text_vector("a cat"))
 
 
+def test_texts_may_come_as_sentence_transformers_takes_them(encoder: Encoder) -> None:
+    """An array or any other sequence of texts, and the batch size in its place."""
+    expected = [text_vector("a cat"), text_vector("a dog")]
+
+    assert np.allclose(encoder.encode(np.array(["a cat", "a dog"]), None, None, 8), expected)
+    assert np.allclose(encoder.encode(("a cat", "a dog")), expected)
+
+
 def test_raw_vectors_are_there_for_those_who_ask(encoder: Encoder) -> None:
     """`normalize_embeddings` is off by default there and on here."""
     raw = encoder.encode("a cat", normalize_embeddings=False)

@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from rpc import Client, InvalidInput, QueueFull, RedisSettings, UnknownModel, calls
+from rpc import Client, InvalidInput, ModelError, QueueFull, RedisSettings, UnknownModel, calls
+from rpc.codec import encode_reply
 from rpc.consumer import Consumer
 from rpc.deliveries import Limits
 from rpc.keys import Keys
-from rpc.messages import HOUR_MS, Job
-from tests.answering import echo, read_one
+from rpc.messages import HOUR_MS, Encoding, Failure, Job
+from tests.answering import echo, job_of, read_one
 from tests.conftest import MakeConsumer
 
 pytestmark = pytest.mark.server
@@ -53,6 +54,34 @@ def test_a_job_sent_again_after_its_end_is_not_run_again(client: Client, make_co
 
     assert client.call("m", "op", ["a"], job_id="j1", timeout_s=5.0) == {"outputs": ["a"]}
     assert consumer.read(["interactive"], 10, block_ms=0) == []
+
+
+@pytest.mark.parametrize("encoding", ["msgpack", "json"])
+def test_a_job_sent_again_after_what_may_pass_is_run(
+    client: Client, raw: "Redis", make_consumer: MakeConsumer, encoding: Encoding
+) -> None:
+    """An error that says that trying again can help gives way to another try under the same id; others stay."""
+    consumer = make_consumer()
+    for code, retryable in (("expired", True), ("model_error", False)):
+        reply = encode_reply(Failure(code, "no", retryable=retryable), encoding, model="m")
+        raw.set(consumer.keys.result(code), reply, px=60_000)
+        client.submit("m", "op", ["again"], job_id=code)
+
+    consumer.settle([echo(read_one(consumer))])
+
+    assert client.result("m", "expired") == {"outputs": ["again"]}
+    with pytest.raises(ModelError):
+        client.result("m", "model_error")
+    assert raw.xlen(consumer.keys.stream("interactive")) == 0
+
+
+def test_a_job_that_nobody_waits_for_may_wait_an_hour(client: Client, make_consumer: MakeConsumer) -> None:
+    """No caller's patience bounds it, unless it says how long."""
+    consumer = make_consumer()
+    client.submit("m", "op", ["a"])
+    client.submit("m", "op", ["a"], timeout_s=5.0)
+
+    assert [job_of(read_one(consumer)).ttl_ms for _ in range(2)] == [3_600_000, 5_000]
 
 
 def test_a_submit_says_whether_its_reply_is_there(
