@@ -237,5 +237,9 @@ def test_a_worker_does_not_start_without_what_the_middleware_stands_on(
     broker = StubBroker(middleware=[each() for each in (AsyncIO, CurrentMessage) if each is not lacking])
     broker.add_middleware(Penstock(redis_settings))
 
+    worker = Worker(broker)
+
     with pytest.raises(NotSetUp, match=f"add_middleware\\({lacking.__name__}\\(\\)\\) before Penstock"):
-        Worker(broker).start()
+        worker.start()
+    # the loop has begun before
+    broker.emit_after("worker_shutdown", worker)
