@@ -15,10 +15,10 @@ from inference_worker.inhand import InHand
 from inference_worker.job import JobInHand
 from inference_worker.metrics import ModelMetrics
 from inference_worker.outcome import refusal, verdict, worth_asking
-from rpc.codec import Malformed
 from rpc.connection import NoGroup
 from rpc.consumer import Consumer
 from rpc.deliveries import Claim, Delivery, Place
+from rpc.entries import Malformed
 from rpc.errors import Cancelled, QueueFull, RpcError, Unavailable
 from rpc.keys import LANES
 from rpc.messages import Failure

@@ -8,7 +8,8 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from itertools import accumulate, chain
 from typing import Any, Literal, TypeVar
 
-from rpc.codec import decode_reply, encode_reply, job_fields, spread
+from rpc.codec import decode_reply, encode_reply
+from rpc.entries import job_fields, spread
 from rpc.errors import Cancelled, InvalidInput, QueueFull
 from rpc.keys import LANES, Keys, check_job_id, check_model
 from rpc.messages import HOUR_MS, JOB_MARGIN_MS, Failure, Job, Reply

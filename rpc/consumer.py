@@ -10,9 +10,10 @@ from typing import Any
 from rpc import keys as keyspace
 from rpc import parts
 from rpc.calls import Command, Tolerant, script
-from rpc.codec import Malformed, encode_reply, read_blob, read_job
+from rpc.codec import encode_reply
 from rpc.connection import BlockingConnection
 from rpc.deliveries import Claim, Delivery, Hold, Limits, Look, Place, Settlement
+from rpc.entries import Malformed, read_blob, read_job
 from rpc.errors import InvalidInput, JobLost, QueueFull, RpcError
 from rpc.keys import BEGUN, GROUP, LANES, PUT_OFF, RELEASED, Keys, Lane
 from rpc.messages import HOUR_MS, JOB_MARGIN_MS, WIRE_VERSION, Blob, Failure, Job

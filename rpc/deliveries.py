@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rpc.codec import Malformed
+from rpc.entries import Malformed
 from rpc.keys import BEGUN, DIED, Lane
 from rpc.messages import Job
 

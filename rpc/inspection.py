@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rpc.calls import Call, Tolerant, script
-from rpc.codec import payload_of
+from rpc.entries import payload_of
 from rpc.errors import InvalidInput
 from rpc.keys import GROUP, LANES, Keys, Lane, check_entry_id, check_lane, check_model, models
 from rpc.messages import HOUR_MS, JOB_MARGIN_MS, Dead

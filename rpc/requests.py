@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
-from rpc.codec import size_of
 from rpc.deadlines import Deadline
+from rpc.entries import size_of
 from rpc.errors import InvalidInput, ModelError, PartialFailure, RpcError, from_code
 from rpc.keys import LANES, Lane, check_lane, check_op
 from rpc.messages import HOUR_MS, Failure, Job, Reply, Success, new_job_id

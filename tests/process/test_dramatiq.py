@@ -22,7 +22,7 @@ from redis import Redis
 
 from producers.dramatiq import NotSetUp, Penstock
 from rpc import Client, RedisSettings
-from rpc.codec import payload_of
+from rpc.entries import payload_of
 from rpc.keys import GROUP, LANES, Keys
 from tests.conftest import ON_VALKEY, StartWorker
 from tests.servers import Server

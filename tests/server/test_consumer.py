@@ -10,10 +10,11 @@ from redis import Redis
 from redis.client import PubSub
 
 from rpc import Client, inspection, leases
-from rpc.codec import Malformed, decode_reply
+from rpc.codec import decode_reply
 from rpc.connection import NoGroup
 from rpc.consumer import REPLY_BYTES_TOLD, Consumer
 from rpc.deliveries import Delivery, Hold, Limits
+from rpc.entries import Malformed
 from rpc.keys import GROUP, LANES, RELEASED
 from rpc.messages import Failure, Success
 from tests.answering import age, carry_out, echo, held, read_one, reply_with, told

@@ -7,8 +7,8 @@ from inference_worker.batching import Batch
 from inference_worker.job import JobInHand
 from inference_worker.metrics import WorkerMetrics, origin_label
 from inference_worker.models.base import Unit
-from rpc.codec import Malformed
 from rpc.deliveries import Delivery
+from rpc.entries import Malformed
 from tests.unit.inference_worker.samples import delivery, in_hand
 
 TWO_OPS = ("embed_image", "embed_text")

@@ -14,20 +14,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from rpc.codec import (
-    ARRAY_TYPES,
-    MOST_LEVELS,
-    Malformed,
-    decode_reply,
-    encode_reply,
-    job_fields,
-    pack,
-    payload_of,
-    read_blob,
-    read_job,
-    to_json,
-    unpack,
-)
+from rpc.codec import ARRAY_TYPES, decode_reply, encode_reply, pack, to_json, unpack
+from rpc.entries import MOST_LEVELS, Malformed, job_fields, payload_of, read_blob, read_job
 from rpc.errors import InvalidInput, RpcError
 from rpc.keys import Lane
 from rpc.messages import HOUR_MS, Blob, Failure, Job, Meta, Reference, Reply, Success

@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rpc.codec import Malformed
 from rpc.consumer import REPLY_BYTES_TOGETHER, SETTLED_TOGETHER, _chunks
 from rpc.deliveries import Delivery, Settlement
+from rpc.entries import Malformed
 from rpc.messages import Job
 
 
