@@ -1,150 +1,34 @@
-"""The asyncio client: any number of awaits of one event loop share two connections."""
+"""The asyncio client: the calls by name, each a plan carried out by `rpc.aio_caller`."""
 
 import asyncio
-import contextlib
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack, overload
+from typing import Any, Unpack, overload
 
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
-
-from rpc import calls, plans, requests
-from rpc.aio_listener import Listener, Slot
-from rpc.connection import AwaitingConnection
-from rpc.deadlines import Deadline
-from rpc.errors import Timeout, Unavailable
-from rpc.forks import forks
+from rpc import plans
+from rpc.aio_caller import AsyncCaller
+from rpc.errors import Unavailable
 from rpc.inputs import has_pillow
 from rpc.inspection import model_state
-from rpc.keys import check_job_id, check_model, reply_channel
-from rpc.messages import Job, Reply
-from rpc.parts import Progress, progress
-from rpc.plans import EmbedOptions, ListOptions, Plan, TranscribeOptions
+from rpc.plans import EmbedOptions, ListOptions, TranscribeOptions
 from rpc.relay import relay_awaited
-from rpc.requests import Asked, CallOptions, OnError
+from rpc.requests import CallOptions, OnError
 from rpc.results import Embeddings, Face, Transcript, Vector
 from rpc.settings import RedisSettings
 from rpc.sights import Sights
 from rpc.sinks import DEFAULT_LEASE_S, Completion
-from rpc.waits import missing
-
-T = TypeVar("T")
 
 
-class AsyncClient:
+class AsyncClient(AsyncCaller):
     """Calls models over Redis from one event loop; the same names as `Client`, awaited.
 
     Holds two connections however many calls are waiting; submits made in one tick of the loop travel together.
     """
 
     def __init__(self, url: str | None = None, *, settings: RedisSettings | None = None) -> None:
-        self._settings = settings or RedisSettings.from_env(url=url)
-        self._prefix = self._settings.prefix
-        self._channel = reply_channel(self._prefix, uuid.uuid4().hex)
-        self._connection = AwaitingConnection(self._settings)
-        self._listener: Listener | None = None
-        self._forks = forks()
+        super().__init__(url, settings=settings)
         self._sights = Sights()
-        self._abandoning: set[asyncio.Task[None]] = set()
-
-    async def __aenter__(self) -> Self:
-        """Return the client itself."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the client."""
-        await self.close()
-
-    async def close(self) -> None:
-        """Close both connections; calls that still wait fail with `Unavailable`."""
-        self._after_fork()
-        if self._abandoning:
-            await asyncio.wait(self._abandoning)
-        if self._listener is not None:
-            await self._listener.stop()
-            self._listener = None
-        await self._connection.close()
-
-    @property
-    def prefix(self) -> str:
-        """The first part of every key this client uses."""
-        return self._prefix
-
-    @property
-    def channel(self) -> str:
-        """Where this client hears of finished jobs: what its plans say."""
-        return self._channel
-
-    @property
-    def waiting(self) -> int:
-        """How many jobs are waited for here now."""
-        return 0 if self._listener is None else len(self._listener.waits)
-
-    async def ask(self, call: calls.Call[T], *, until: Deadline | None = None) -> T:
-        """Carry out one of the conversations of `rpc.calls`, by a deadline if there is one."""
-        self._after_fork()
-        return await self._connection.run(call, until=until)
-
-    def asked(self, model: str, op: str, options: Mapping[str, Any] | None = None) -> Asked:
-        """Return what a plan of `rpc.plans` begins with: what is asked, to be answered on this client's channel."""
-        self._after_fork()
-        settings = self._settings
-        return Asked(model, op, options or {}, self._channel, settings.inline_bytes, settings.max_input_bytes)
-
-    def _after_fork(self) -> None:
-        if self._forks != forks():
-            self._forks, self._listener, self._abandoning = forks(), None, set()
-            self._connection = AwaitingConnection(self._settings)
-            self._channel = reply_channel(self._prefix, uuid.uuid4().hex)
-
-    async def submit(
-        self,
-        model: str,
-        op: str,
-        inputs: Sequence[Any],
-        options: Mapping[str, Any] | None = None,
-        **call: Unpack[CallOptions],
-    ) -> str:
-        """Queue a job and return its id; raise `QueueFull` if the lane has no room.
-
-        It may wait an hour to be started unless `timeout_s` is given.
-        """
-        job = requests.queued_job(Asked(model, op, options or {}), inputs, call)
-        await self._submit([job], requests.deadline(call))
-        return job.id
-
-    async def result(
-        self, model: str, job_id: str, *, timeout_s: float = requests.DEFAULT_TIMEOUT_S
-    ) -> Mapping[str, Any]:
-        """Wait for the result of a job that anybody submitted; raise its error, `JobLost` or `Timeout`."""
-        name = (check_model(model), check_job_id(job_id))
-        deadline = Deadline.after(timeout_s, now=time.monotonic())
-        listener = await self._listening(deadline)
-        slot = listener.wait_for(name)
-        try:
-            for pause_s in requests.looks():
-                # the job may have been submitted by somebody else, whose channel is told
-                with contextlib.suppress(Unavailable):
-                    await listener.look_at([name], until=deadline)
-                await asyncio.wait([slot], timeout=min(pause_s, deadline.remaining_s(time.monotonic())))
-                if slot.done() or deadline.passed(time.monotonic()):
-                    break
-            return requests.result_of(await self._await(name, slot, deadline))
-        finally:
-            listener.waits.remove(name, slot)
-
-    async def cancel(self, model: str, job_id: str) -> calls.CancelOutcome:
-        """Answer a job with `Cancelled` if it is not answered yet; say what came of it."""
-        return await self.ask(calls.cancel(self._prefix, model, job_id))
-
-    async def progress(self, model: str, job_id: str) -> Progress:
-        """Return how far a job is, whoever submitted it."""
-        return await self.ask(progress(self._prefix, model, job_id))
 
     async def consume(
         self,
@@ -302,87 +186,3 @@ class AsyncClient:
             # the call itself is tried again until its time is up
             return ""
         return self._sights.learn(state, now=time.monotonic())
-
-    async def carry_out(self, plan: Plan[T]) -> T:
-        """Queue the jobs of a plan, wait for their replies, and return what it makes of them."""
-        deadline = requests.deadline(plan.call)
-        try:
-            return plan.answer(await self._replies(plan.jobs, deadline))
-        except (Timeout, asyncio.CancelledError):
-            if plan.call.get("cancel_abandoned"):
-                self._abandon(plan.jobs)
-            raise
-
-    def _abandon(self, jobs: Sequence[Job]) -> None:
-        """Cancel jobs in a task of its own: whoever abandons them may be cancelled again, and does not wait."""
-        task = asyncio.create_task(self._cancel_all(jobs))
-        self._abandoning.add(task)
-        task.add_done_callback(self._abandoning.discard)
-
-    async def _cancel_all(self, jobs: Sequence[Job]) -> None:
-        # without Redis there is nobody to tell; a job that is done already stays so
-        with contextlib.suppress(Unavailable):
-            for job in jobs:
-                await self.cancel(job.model, job.id)
-
-    async def _replies(self, jobs: Sequence[Job], deadline: Deadline) -> list[Reply]:
-        """Return the replies to jobs; those that Redis loses are submitted again, under their ids."""
-        replies = await self._replies_once(jobs, deadline)
-        while lost := missing(replies, deadline, now=time.monotonic()):
-            again = await self._replies_once([jobs[place] for place in lost], deadline)
-            for place, reply in zip(lost, again, strict=True):
-                replies[place] = reply
-        return replies
-
-    async def _replies_once(self, jobs: Sequence[Job], deadline: Deadline) -> list[Reply]:
-        listener = await self._listening(deadline)
-        names = [(job.model, job.id) for job in jobs]
-        slots = [listener.wait_for(name) for name in names]
-        try:
-            there = await self._submit(jobs, deadline)
-            if any(there):
-                # what is not found now is found by the sweep
-                with contextlib.suppress(Unavailable):
-                    found = [name for name, done in zip(names, there, strict=True) if done]
-                    await listener.look_at(found, until=deadline)
-            return [await self._await(name, slot, deadline) for name, slot in zip(names, slots, strict=True)]
-        finally:
-            for name, slot in zip(names, slots, strict=True):
-                listener.waits.remove(name, slot)
-
-    async def _submit(self, jobs: Sequence[Job], deadline: Deadline) -> list[bool]:
-        call = calls.submit(self._settings, jobs)
-        try:
-            return await self.ask(call, until=deadline)
-        except Unavailable:
-            if deadline.passed(time.monotonic()):
-                raise
-        return await self._submit_again(jobs, deadline)
-
-    async def _submit_again(self, jobs: Sequence[Job], deadline: Deadline) -> list[bool]:
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type(Unavailable),
-            wait=wait_random_exponential(multiplier=0.05, max=1.0),
-            stop=stop_after_delay(deadline.remaining_s(time.monotonic())),
-            reraise=True,
-        ):
-            with attempt:
-                return await self.ask(calls.submit(self._settings, jobs), until=deadline)
-        raise AssertionError("unreachable")
-
-    async def _await(self, name: tuple[str, str], slot: Slot, deadline: Deadline) -> Reply:
-        try:
-            async with asyncio.timeout(deadline.remaining_s(time.monotonic())):
-                return await slot
-        except TimeoutError:
-            raise Timeout(f"no reply to job {name[1]} of {name[0]} in time; it goes on", job_id=name[1]) from None
-
-    async def _listening(self, deadline: Deadline) -> Listener:
-        self._after_fork()
-        if self._listener is None:
-            self._listener = Listener(self._settings, self._connection, self._channel)
-        if not self._listener.heard.is_set():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(deadline.remaining_s(time.monotonic())):
-                    await self._listener.heard.wait()
-        return self._listener

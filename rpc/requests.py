@@ -19,6 +19,9 @@ DEFAULT_TIMEOUT_S = 60.0
 QUEUED_TIMEOUT_S = 3600.0
 """How long a job may wait to be started that is only queued: no caller's patience says."""
 
+LOOK_TIMEOUT_S = 5.0
+"""How long `cancel` and `progress` are tried while Redis is away, unless told otherwise."""
+
 MOST_S = 1_000_000_000
 """The longest time a job may be given, some thirty years: in ms a number that every server takes."""
 
