@@ -44,7 +44,7 @@ class PenstockEmbeddings(Embeddings):
         return (await self.aembed_documents([text]))[0]
 
     def _of_this_loop(self) -> AsyncClient:
-        """Return the client of the running loop; one of a loop before it is left to that."""
+        """Return the client of the running loop. A client made on an earlier loop is not closed here."""
         loop = asyncio.get_running_loop()
         if self._awaiting is None or self._awaiting[0] is not loop:
             self._awaiting = (loop, AsyncClient(settings=self._settings))

@@ -27,7 +27,7 @@ def found(name: str) -> Any:
     try:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise InvalidInput(f"{name!r} is no module:name that can be had: {error}") from error
+        raise InvalidInput(f"cannot import {name!r} (expected module:name): {error}") from error
 
 
 def message(completion: Completion) -> dict[str, Any]:

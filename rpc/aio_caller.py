@@ -70,7 +70,7 @@ class AsyncCaller:
 
     @property
     def channel(self) -> str:
-        """Where this client hears of finished jobs: what its plans say."""
+        """The pub/sub channel on which this client is told of finished jobs."""
         return self._channel
 
     @property
@@ -84,7 +84,7 @@ class AsyncCaller:
         return await self._connection.run(call, until=until)
 
     def asked(self, model: str, op: str, options: Mapping[str, Any] | None = None) -> Asked:
-        """Return what a plan of `rpc.plans` begins with: what is asked, to be answered on this client's channel."""
+        """Return what is asked of which model, to be answered on this client's channel: what `rpc.plans` begin with."""
         self._after_fork()
         settings = self._settings
         return Asked(model, op, options or {}, self._channel, settings.inline_bytes, settings.max_input_bytes)
@@ -211,7 +211,9 @@ class AsyncCaller:
             async with asyncio.timeout(deadline.remaining_s(time.monotonic())):
                 return await slot
         except TimeoutError:
-            raise Timeout(f"no reply to job {name[1]} of {name[0]} in time; it goes on", job_id=name[1]) from None
+            raise Timeout(
+                f"no reply to job {name[1]} of {name[0]} within the timeout; the job goes on", job_id=name[1]
+            ) from None
 
     async def _listening(self, deadline: Deadline) -> Listener:
         self._after_fork()

@@ -72,7 +72,7 @@ class Caller:
 
     @property
     def channel(self) -> str:
-        """Where this client hears of finished jobs: what its plans say."""
+        """The pub/sub channel on which this client is told of finished jobs."""
         return self._channel
 
     @property
@@ -86,7 +86,7 @@ class Caller:
         return self._connection.run(call, until=until)
 
     def asked(self, model: str, op: str, options: Mapping[str, Any] | None = None) -> Asked:
-        """Return what a plan of `rpc.plans` begins with: what is asked, to be answered on this client's channel."""
+        """Return what is asked of which model, to be answered on this client's channel: what `rpc.plans` begin with."""
         self._after_fork()
         settings = self._settings
         return Asked(model, op, options or {}, self._channel, settings.inline_bytes, settings.max_input_bytes)
@@ -197,7 +197,9 @@ class Caller:
     def _await(self, name: tuple[str, str], slot: Slot, deadline: Deadline) -> Reply:
         while not slot.wait(min(SLICE_S, deadline.remaining_s(time.monotonic()))):
             if deadline.passed(time.monotonic()):
-                raise Timeout(f"no reply to job {name[1]} of {name[0]} in time; it goes on", job_id=name[1])
+                raise Timeout(
+                    f"no reply to job {name[1]} of {name[0]} within the timeout; the job goes on", job_id=name[1]
+                )
         if slot.reply is None:
             raise AssertionError("unreachable")
         return slot.reply

@@ -54,10 +54,8 @@ def submit(settings: RedisSettings, jobs: Sequence[Job]) -> Call[list[bool]]:
     replies = [everything[last - 1] for last in lasts]
     full = next((reply for reply in replies if reply[0] == b"full"), None)
     if full is not None:
-        where = f"the sink {jobs[0].sink}" if full[2] == b"sink" else f"{jobs[0].lane} lane"
-        raise QueueFull(
-            f"{where} of {jobs[0].model} holds {full[1]} {'replies' if full[2] == b'sink' else 'jobs'}, its bound"
-        )
+        where, what = (f"sink {jobs[0].sink}", "replies") if full[2] == b"sink" else (f"{jobs[0].lane} lane", "jobs")
+        raise QueueFull(f"the {where} of {jobs[0].model} is full: {full[1]} {what}")
     return [reply[0] == b"done" for reply in replies]
 
 

@@ -134,7 +134,7 @@ class Consumer:
         """Return the input under a blob's key; raise `JobLost` if it is gone, `InvalidInput` if it cannot be read."""
         (data,) = self._connection.send([("GET", self.keys.blob(job_id, blob.number))])
         if data is None:
-            raise JobLost(f"blob {blob.number} of job {job_id} is not there (any more)")
+            raise JobLost(f"blob {blob.number} of job {job_id} is missing: it expired, or Redis lost it")
         if len(data) > self.limits.max_input_bytes:
             raise InvalidInput(f"the input of {len(data)} bytes is over the limit of {self.limits.max_input_bytes}")
         return read_blob(blob, data)

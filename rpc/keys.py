@@ -82,7 +82,7 @@ def check_lane(lane: str) -> Lane:
     for known in LANES:
         if lane == known:
             return known
-    raise InvalidInput(f"lane {lane!r} is neither of {', '.join(LANES)}")
+    raise InvalidInput(f"unknown lane {lane!r}; expected one of {', '.join(LANES)}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,7 @@ def job(asked: Asked, inputs: Sequence[Any], call: CallOptions) -> Job:
     if asked.reply and not keep_s:
         raise InvalidInput("keep_s 0 keeps no result, so there is none to wait for: use submit")
     if not inputs or isinstance(inputs, str | bytes):
-        raise InvalidInput("inputs is no list of at least one input")
+        raise InvalidInput("inputs must be a list of at least one input")
     return Job(
         model=asked.model,
         op=check_op(asked.op),

@@ -57,7 +57,7 @@ def refuse_unknown(options: Mapping[str, Any], known: Sequence[str]) -> None:
     """Raise `InvalidInput` on an option the op does not have: a misspelt one would silently do nothing."""
     unknown = sorted(str(name) for name in options if name not in known)
     if unknown:
-        raise InvalidInput(f"option {unknown[0]!r:.100} is none of {', '.join(known)}")
+        raise InvalidInput(f"unknown option {unknown[0]!r:.100}; expected one of {', '.join(known)}")
 
 
 def checked_finite(numbers: NDArray[np.float32]) -> NDArray[np.float32]:

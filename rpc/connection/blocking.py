@@ -61,7 +61,7 @@ class BlockingConnection:
     @contextmanager
     def _turn(self, until: Deadline | None) -> Iterator[None]:
         if not self._lock.acquire(timeout=-1 if until is None else until.patience_s(time.monotonic())):
-            raise Unavailable(f"Redis at {self._address}: others were waiting for its answer until the time was up")
+            raise Unavailable(f"Redis at {self._address}: timed out behind other threads that use the connection")
         try:
             yield
         finally:

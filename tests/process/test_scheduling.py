@@ -177,7 +177,7 @@ def test_the_bound_of_the_workers_is_the_callers_bound(client: Client, start_wor
     closed(client, gates)
     queued(client, gates, "a", "b")
 
-    with pytest.raises(QueueFull, match="holds 3 jobs, its bound"):
+    with pytest.raises(QueueFull, match="is full: 3 jobs"):
         queued(client, gates, "c")
 
     gates.open("hold")

@@ -154,7 +154,7 @@ def test_a_sink_that_nobody_empties_refuses_more(client: Client, raw: "Redis", m
         client.submit("m", "op", ["a"], job_id=f"j{number}", sink="stored")
         consumer.settle([echo(read_one(consumer))])
 
-    with pytest.raises(QueueFull, match="the sink stored of m holds 2 replies, its bound"):
+    with pytest.raises(QueueFull, match="the sink stored of m is full: 2 replies"):
         client.submit("m", "op", ["a"], sink="stored")
     client.submit("m", "op", ["a"], sink="another")
     assert len(sunk(raw, consumer)) == 2

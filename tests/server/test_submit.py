@@ -101,7 +101,7 @@ def test_a_full_lane_has_room_again_when_a_job_is_done(client: Client, bounded: 
     for number in range(BOUND):
         client.submit("m", "op", [number])
     delivery = read_one(bounded)
-    with pytest.raises(QueueFull, match=f"interactive lane of m holds {BOUND} jobs, its bound"):
+    with pytest.raises(QueueFull, match=f"the interactive lane of m is full: {BOUND} jobs"):
         client.submit("m", "op", ["one too many"])
     bounded.settle([echo(delivery)])
 

@@ -267,7 +267,7 @@ def test_texts_are_prepared_right_by_many_threads_at_once(model: BgeM3) -> None:
         (b"bytes", {}, "the input is of type bytes, not a text"),
         ("x" * 200_001, {}, "over the limit of 200000"),
         ("half \ud800", {}, "half a character at 5"),
-        ("a", {"normalise": True}, "option 'normalise' is none of outputs, normalize"),
+        ("a", {"normalise": True}, "unknown option 'normalise'; expected one of outputs, normalize"),
         ("a", {"normalize": "yes"}, "option normalize is 'yes'"),
         ("a", {"outputs": "dense"}, "option outputs is 'dense', not a list"),
         ("a", {"outputs": []}, "option outputs is .*, not a list"),

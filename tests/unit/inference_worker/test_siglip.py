@@ -226,7 +226,7 @@ def test_inputs_are_prepared_right_by_many_threads_at_once(model: Siglip) -> Non
     [
         ("embed_text", " \n ", {}, "the text is empty"),
         ("embed_text", b"bytes", {}, "the input is of type bytes, not a text"),
-        ("embed_text", "a", {"normalise": True}, "option 'normalise' is none of normalize, outputs"),
+        ("embed_text", "a", {"normalise": True}, "unknown option 'normalise'; expected one of normalize, outputs"),
         ("embed_text", "a", {"normalize": 1}, "option normalize is 1"),
         ("embed_text", "a", {"outputs": ["sparse"]}, "'sparse' is none of dense"),
         ("embed_image", "a text", {}, "the input is of type str"),

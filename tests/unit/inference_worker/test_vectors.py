@@ -67,7 +67,7 @@ def test_a_flag_is_true_or_false() -> None:
 
 def test_an_option_the_op_has_not_is_refused() -> None:
     """A misspelt option does not silently do nothing."""
-    with pytest.raises(InvalidInput, match="option 'normalise' is none of normalize"):
+    with pytest.raises(InvalidInput, match="unknown option 'normalise'; expected one of normalize"):
         refuse_unknown({"normalise": True}, ("normalize",))
 
 

@@ -66,5 +66,5 @@ def test_a_job_id_no_key_could_be_made_of_is_refused(job_id: Any) -> None:
 def test_lanes_are_two_and_a_third_is_refused() -> None:
     """The lanes are interactive, which goes first, and bulk."""
     assert tuple(map(check_lane, LANES)) == ("interactive", "bulk")
-    with pytest.raises(InvalidInput, match="'express' is neither of interactive, bulk"):
+    with pytest.raises(InvalidInput, match="unknown lane 'express'; expected one of interactive, bulk"):
         check_lane("express")
