@@ -57,9 +57,9 @@ def reply_with(delivery: Delivery, result: Mapping[str, Any] | Reply, *, keep_ms
     return Settlement(delivery, encoded, keep_ms, failed=isinstance(reply, Failure))
 
 
-def echo(delivery: Delivery) -> Settlement:
+def echo(delivery: Delivery, *, keep_ms: int = HOUR_MS) -> Settlement:
     """Return the end of a job that gives its inputs back."""
-    return reply_with(delivery, {"outputs": list(job_of(delivery).inputs)})
+    return reply_with(delivery, {"outputs": list(job_of(delivery).inputs)}, keep_ms=keep_ms)
 
 
 def given(consumer: Consumer, delivery: Delivery) -> list[Any]:

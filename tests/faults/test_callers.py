@@ -59,6 +59,25 @@ client.submit("m", "op", [b"x" * 300_000], job_id="large")
 os.kill(os.getpid(), 9)
 """
 
+FORKS_ON_LOOPS = """
+import asyncio, os
+from rpc import AsyncClient
+
+client = AsyncClient()
+child = os.fork()
+who = "child" if child == 0 else "parent"
+
+async def calls():
+    for number in range(10):
+        assert await client.call("m", "op", [f"{who}{number}"], timeout_s=10) == {"outputs": [f"{who}{number}"]}
+    await client.close()
+
+asyncio.run(calls())
+if child == 0:
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
 CALLS = """
 from rpc import Client, Expired
 
@@ -94,6 +113,21 @@ def test_a_caller_that_gives_up(callers: Callers, consumer: Consumer) -> None:
     assert call.result(LONG_S) == {"outputs": ["b"]}
     assert caller.result("m", late.value.job_id, timeout_s=5.0) == {"outputs": ["a"]}
     assert caller.waiting == 0
+
+
+def test_an_awaiting_caller_that_forks(redis_settings: RedisSettings, consumer: Consumer) -> None:
+    """F24: a client made before a fork serves parent and child, each on a loop of its own."""
+    with Answering(consumer):
+        ended = subprocess.run(
+            [sys.executable, "-c", FORKS_ON_LOOPS],
+            cwd=ROOT,
+            env=environment(redis_settings, {"PENSTOCK_SWEEP_S": "600"}),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (ended.stderr, ended.returncode) == ("", 0)
 
 
 def test_a_caller_that_forks_and_dies(redis_settings: RedisSettings, consumer: Consumer, raw: "Redis") -> None:

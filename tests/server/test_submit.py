@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from rpc import Client, InvalidInput, ModelError, QueueFull, RedisSettings, UnknownModel, calls
+from rpc import Client, InvalidInput, JobLost, ModelError, QueueFull, RedisSettings, UnknownModel, calls
 from rpc.codec import encode_reply
 from rpc.consumer import Consumer
 from rpc.deliveries import Limits
@@ -14,6 +14,7 @@ from rpc.keys import Keys
 from rpc.messages import HOUR_MS, Encoding, Failure, Job
 from tests.answering import echo, job_of, read_one
 from tests.conftest import MakeConsumer
+from tests.waiting import LONG_S, eventually
 
 pytestmark = pytest.mark.server
 
@@ -82,6 +83,18 @@ def test_a_job_that_nobody_waits_for_may_wait_an_hour(client: Client, make_consu
     client.submit("m", "op", ["a"], timeout_s=5.0)
 
     assert [job_of(read_one(consumer)).ttl_ms for _ in range(2)] == [3_600_000, 5_000]
+
+
+def test_a_reply_is_there_for_as_long_as_was_asked(client: Client, raw: "Redis", make_consumer: MakeConsumer) -> None:
+    """Then it is gone, and who asks for it learns that there is none."""
+    consumer = make_consumer()
+    client.submit("m", "op", ["a"], job_id="j1", keep_s=0.3)
+    consumer.settle([echo(read_one(consumer), keep_ms=300)])
+
+    assert client.result("m", "j1") == {"outputs": ["a"]}
+    eventually(lambda: not raw.exists(consumer.keys.result("j1")))
+    with pytest.raises(JobLost):
+        client.result("m", "j1", timeout_s=LONG_S)
 
 
 def test_a_submit_says_whether_its_reply_is_there(
