@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
 from rpc.settings import RedisSettings
-from tests.waiting import LONG_S, eventually
+from tests.waiting import LOAD_S, LONG_S, eventually
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import av
 import numpy as np
+from av.stream import Discard
 from numpy.typing import NDArray
 
-from inference_worker.media import boxes, riff
+from inference_worker.media import boxes, ebml, id3, riff
 from rpc.errors import InvalidInput
 
 RATE = 16_000
@@ -77,9 +78,11 @@ def decode(given: Any, *, longest_s: float) -> Recording:
         raise InvalidInput("the recording is empty")
     boxes.check(given)
     riff.check(given)
+    id3.check(given)
+    ebml.check(given)
     try:
         with av.open(io.BytesIO(given), metadata_errors="ignore", options={"format_whitelist": FORMATS}) as container:
-            return _decoded(container, _declared_s(container, given), longest_s)
+            return _decoded(container, _declared_s(container, given), len(given), longest_s)
     except InvalidInput:
         raise
     except Exception as error:
@@ -100,7 +103,7 @@ def _has_length(mp3: bytes) -> bool:
     return any(mp3.find(tag, start, start + 2048) >= 0 for tag in TAGS)
 
 
-def _decoded(container: Any, declared_s: float | None, longest_s: float) -> Recording:
+def _decoded(container: Any, declared_s: float | None, size: int, longest_s: float) -> Recording:
     if not container.streams.audio:
         raise InvalidInput(f"the {container.format.name} file has no audio track")
     if declared_s is not None and declared_s > longest_s:
@@ -110,7 +113,8 @@ def _decoded(container: Any, declared_s: float | None, longest_s: float) -> Reco
     heard = bytearray()
     for part in track.parts():
         heard += part.tobytes()
-        _check(len(heard) / SAMPLE / RATE, track.read_bytes, longest_s)
+        # a container may pack its packets
+        _check(len(heard) / SAMPLE / RATE, min(track.read_bytes, size), longest_s)
     if not heard:
         raise InvalidInput("the recording has no samples")
     return Recording(np.frombuffer(heard, np.int16), declared_s)
@@ -138,6 +142,10 @@ class _Track:
     def __init__(self, container: Any) -> None:
         self.read_bytes = 0
         self._container = container
+        for stream in container.streams:
+            # what nobody hears need not be unpacked
+            if stream.index != container.streams.audio[0].index:
+                stream.discard = Discard.all
 
     def parts(self) -> Iterator[NDArray[np.int16]]:
         """Yield samples as they are decoded, resampled."""
