@@ -83,7 +83,7 @@ class Whisper(Model):
                 f"{directory}: the model hears {model.model.n_mels} mel bands, preprocessor_config.json makes {mels}"
             )
         self._decoder = Decoder(model, min(4, os.cpu_count() or 1))
-        self._languages = frozenset(model.supported_languages)
+        self._languages = _languages(model)
 
     def _taken(self) -> int:
         """Return what is taken of the device's memory, by this process where that can be told."""
@@ -159,6 +159,12 @@ class Whisper(Model):
         """Return device, memory of the weights, number of languages, and what is computed in."""
         told = {"device": str(self._device), "bytes": str(self._bytes), "compute": self._compute}
         return {**told, "languages": str(len(self._languages))}
+
+
+def _languages(model: WhisperModel) -> frozenset[str]:
+    """Return the codes of the languages this model has a token for; the library tells those of every Whisper."""
+    known = (code for code in model.supported_languages if model.hf_tokenizer.token_to_id(f"<|{code}|>") is not None)
+    return frozenset(known if model.model.is_multilingual else ["en"])
 
 
 def _allocated(measured: int, stored: int) -> int:

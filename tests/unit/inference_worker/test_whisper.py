@@ -263,6 +263,15 @@ def test_a_wrong_option_is_refused_by_name_and_value(model: Whisper, options: di
     assert str(refused.value).startswith(complaint)
 
 
+def test_a_language_the_model_has_no_token_for_is_refused(model: Whisper) -> None:
+    """Cantonese came with the third version; another one would be told nothing, and hear anything."""
+    with pytest.raises(InvalidInput, match="option language is 'yue', none of af, am,"):
+        units(model, ["one"], language="yue")
+
+    assert model.about()["languages"] == "99"
+    assert [transcribed(model, ["one"], language=code)["text"] for code in ("su", "zh")] == [" one", " one"]
+
+
 def test_what_is_no_recording_is_refused(model: Whisper) -> None:
     """Neither rubbish nor a text reaches the model."""
     for given in (b"rubbish", "talk.wav", 3):
