@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 from faster_whisper import WhisperModel
+from faster_whisper.tokenizer import _LANGUAGE_CODES
+from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 
 from inference_worker.media.audio import RATE
 from inference_worker.models.base import InvalidInput, Runtime, Unit
-from inference_worker.models.whisper import Whisper
+from inference_worker.models.whisper import Whisper, languages
 from inference_worker.models.whisper.decoding import BEST_OF, MOST_COMPRESSION, TEMPERATURES, Decoded, Decoder
 from inference_worker.standins import whisper as standin
 from inference_worker.standins.whisper import WORDS, tone_speech, wav
@@ -241,6 +243,8 @@ def test_what_is_doubtful_and_what_is_silence(
     [
         ({"langauge": "en"}, "option 'langauge' is none of language, task"),
         ({"language": "klingon"}, "option language is 'klingon', none of"),
+        ({"language": ""}, "option language is '', none of"),
+        ({"language": "cantonese"}, "option language is 'cantonese', none of"),
         ({"language": 3}, "option language is 3"),
         ({"language": ["en"]}, "option language is ['en'], none of"),
         ({"language": np.zeros(2)}, "option language is array([0., 0.]), none of"),
@@ -270,6 +274,22 @@ def test_a_language_the_model_has_no_token_for_is_refused(model: Whisper) -> Non
 
     assert model.about()["languages"] == "99"
     assert [transcribed(model, ["one"], language=code)["text"] for code in ("su", "zh")] == [" one", " one"]
+
+
+@pytest.mark.parametrize(
+    ("given", "code"), [("ko", "ko"), ("KO", "ko"), ("Korean", "ko"), ("korean", "ko"), ("Haitian Creole", "ht")]
+)
+def test_a_language_may_be_named_as_openai_whisper_takes_it(model: Whisper, given: str, code: str) -> None:
+    """By code or by its English name, in whichever case; told is the code."""
+    transcript = transcribed(model, ["one"], language=given)
+
+    assert (transcript["text"], transcript["language"], transcript["language_probability"]) == (" one", code, 1.0)
+
+
+def test_every_language_has_a_name() -> None:
+    """The names are those of openai-whisper, as Transformers has them too."""
+    assert languages.CODES == TO_LANGUAGE_CODE
+    assert set(languages.CODES.values()) == set(_LANGUAGE_CODES)
 
 
 def test_what_is_no_recording_is_refused(model: Whisper) -> None:
