@@ -378,6 +378,52 @@ def test_a_tokenizer_of_another_model_is_refused(broken: Path) -> None:
         Whisper(Runtime(source=str(broken))).load()
 
 
+def _without(tokenizer: Path, language: str) -> None:
+    """Take a language out of a tokenizer, so that what stood behind it moves up, as between versions of Whisper."""
+    told = json.loads(tokenizer.read_text("utf-8"))
+    (gone,) = (token["id"] for token in told["added_tokens"] if token["content"] == language)
+    kept = [token for token in told["added_tokens"] if token["id"] != gone]
+    told["added_tokens"] = [{**token, "id": token["id"] - (token["id"] > gone)} for token in kept]
+    tokenizer.write_text(json.dumps(told), "utf-8")
+
+
+def _as_lines(directory: Path) -> None:
+    """Write the vocabulary as older conversions have it, a token a line."""
+    file = directory / "vocabulary.json"
+    (directory / "vocabulary.txt").write_text("\n".join(json.loads(file.read_text("utf-8"))) + "\n", "utf-8")
+    file.unlink()
+
+
+@pytest.mark.parametrize("lines", [False, True])
+def test_a_tokenizer_of_another_version_is_refused(broken: Path, *, lines: bool) -> None:
+    """One token less moves those behind it: prompts would ask for something else, and words become others."""
+    if lines:
+        _as_lines(broken)
+    _without(broken / "tokenizer.json", "<|su|>")
+
+    with pytest.raises(ValueError, match=r"tokenizer.json has <\|.*\|> at \d+, .*/vocabulary\.(json|txt) does not"):
+        Whisper(Runtime(source=str(broken))).load()
+
+
+def test_a_tokenizer_of_more_than_the_vocabulary_is_refused(broken: Path) -> None:
+    """What stands behind the model's last token is none of its tokens."""
+    file = broken / "vocabulary.json"
+    words = json.loads(file.read_text("utf-8"))
+    file.write_text(json.dumps(words[: words.index("<|transcribe|>")]), "utf-8")
+
+    with pytest.raises(ValueError, match=r"has <\|transcribe\|> at \d+, .*vocabulary.json does not"):
+        Whisper(Runtime(source=str(broken))).load()
+
+
+def test_a_vocabulary_may_be_a_token_a_line(broken: Path) -> None:
+    """As in the conversions most models were published in."""
+    _as_lines(broken)
+    model = Whisper(Runtime(source=str(broken)))
+    model.load()
+
+    assert transcribed(model, ["two", "six"])["text"].split() == ["two", "six"]
+
+
 def test_weights_of_another_library_are_refused(tmp_path: Path) -> None:
     """Whoever gives the published checkpoint reads how it is converted."""
     (tmp_path / "model.safetensors").touch()
