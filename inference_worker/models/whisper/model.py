@@ -116,7 +116,9 @@ class Whisper(Model):
         pieces: list[Piece] = [unit.data for unit in units]
         encoded = self._decoder.encode(pieces)
         self._decoder.detect(pieces, encoded)
-        decoded = self._decoder.decode(pieces, encoded)
+        self.going_on()
+        decoded = self._decoder.decode(pieces, encoded, self.going_on)
+        self.going_on()
         found = [self._stretches(piece, each) for piece, each in zip(pieces, decoded, strict=True)]
         words.add_times(self._decoder, pieces, found, encoded)
         return [

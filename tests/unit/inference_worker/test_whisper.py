@@ -211,12 +211,27 @@ def test_what_repeats_itself_alone_is_decoded_again_at_every_temperature(model: 
     decoder = Decoder(engine, 1)
     pieces = [unit.data for said in (["one", "two"], ["six"] * 30) for unit in units(model, said, language="en")]
 
-    plain, repeated = decoder.decode(pieces, decoder.encode(pieces))
+    gone_on: list[int] = []
 
+    plain, repeated = decoder.decode(pieces, decoder.encode(pieces), lambda: gone_on.append(len(generating.passes)))
+
+    # each temperature is progress of its own
+    assert gone_on == [1, 2, 3, 4, 5]
     assert generating.passes == [(2, 1, 0.0), *((1, BEST_OF, temperature) for temperature in TEMPERATURES)]
     assert (plain.text.split(), plain.temperature) == (["one", "two"], 0.0)
     assert repeated.text.split() == ["six"] * 30
     assert repeated.compression_ratio > MOST_COMPRESSION
+
+
+def test_a_pass_says_that_it_goes_on(model: Whisper, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When windows are encoded, before each further temperature, and before words get their times."""
+    gone_on: list[str] = []
+    monkeypatch.setattr(model, "going_on", lambda: gone_on.append("on"))
+
+    transcribed(model, ["one", "two"], language="en")
+    transcribed(model, ["six"] * 30, language="en")
+
+    assert len(gone_on) == 2 + 2 + len(TEMPERATURES)
 
 
 @pytest.mark.parametrize(
