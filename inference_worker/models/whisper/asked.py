@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inference_worker.media.audio import RATE
+from inference_worker.media.audio import RATE, Recording
 from inference_worker.models.base import InvalidInput
 from inference_worker.models.whisper.languages import code_of
 from inference_worker.models.whisper.windows import Window
@@ -79,11 +79,16 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A window of a recording on its way through the model; `samples` is a view of the recording's."""
+    """A window of a recording on its way through the model."""
 
     heard: Heard
     window: Window
-    samples: NDArray[np.int16]
+    recording: Recording
+
+    @property
+    def samples(self) -> NDArray[np.int16]:
+        """What is heard in it; fetched when it is asked for, if the recording is long."""
+        return self.recording.part(*self.window)
 
     @property
     def start_s(self) -> float:
@@ -93,4 +98,4 @@ class Piece:
     @property
     def duration_s(self) -> float:
         """How long it is, in seconds."""
-        return len(self.samples) / RATE
+        return (self.window.stop - self.window.start) / RATE

@@ -88,7 +88,7 @@ class Decoder:
     def _features(self, piece: Piece) -> NDArray[np.float32]:
         """Return the log-mel spectrogram of a window, (mels, 3000)."""
         # a recording without speech has one empty window
-        heard = piece.samples if len(piece.samples) else NOTHING
+        heard = piece.samples if piece.duration_s else NOTHING
         sound = heard.astype(np.float32) / FULL_SCALE
         features: NDArray[np.float32] = pad_or_trim(self.model.feature_extractor(sound)[..., :-1])
         return features

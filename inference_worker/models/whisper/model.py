@@ -109,7 +109,8 @@ class Whisper(Model):
         places = windows.pack(speech.stretches(recording.samples)) if asked.vad else windows.cut(recording.samples)
         # a recording without speech still has a language and a length to be told
         places = places or [windows.Window(0, 0)]
-        return [Unit(Piece(heard, place, recording.samples[place.start : place.stop]), group=group) for place in places]
+        recording.rest()
+        return [Unit(Piece(heard, place, recording), group=group) for place in places]
 
     def infer(self, units: Sequence[Unit]) -> Sequence[Any]:
         """Return for each window what is known of its recording, and its segments."""
@@ -130,7 +131,7 @@ class Whisper(Model):
         return self._decoder.tokenizer(piece.heard.language or "en", piece.heard.asked.task)
 
     def _stretches(self, piece: Piece, decoded: Decoded) -> list[segments.Stretch]:
-        if decoded.silent or not len(piece.samples):
+        if decoded.silent or not piece.duration_s:
             return []
         begin = self._tokenizer(piece).timestamp_begin
         return segments.stretches(decoded.tokens, begin, piece.duration_s)
