@@ -36,6 +36,7 @@ class Inferring:
         self._stage = stage
         self._keeping = keeping
         self._done = done
+        model.going_on = self._go_on
 
     def run(self) -> None:
         """Take one batch after another, until the jobs in hand are closed."""
@@ -67,9 +68,13 @@ class Inferring:
     def _infer(self, batch: Batch[JobInHand], now: float) -> list[Any]:
         self._stage.begin({ticket.job.delivery.place for ticket in batch.tickets}, now)
         units = [ticket.unit for ticket in batch.tickets]
-        outputs = infer_or_blame(self._model, units, lambda: self._stage.go_on(time.monotonic()))
+        outputs = infer_or_blame(self._model, units, self._go_on)
         self._stage.end()
         return outputs
+
+    def _go_on(self) -> None:
+        """Say that a part of the pass is done."""
+        self._stage.go_on(time.monotonic())
 
 
 def infer_or_blame(model: Model, units: Sequence[Unit], going_on: Callable[[], None] = lambda: None) -> list[Any]:

@@ -188,7 +188,9 @@ def transcribe(
     context: typer.Context,
     files: Files,
     *,
-    language: Annotated[str | None, typer.Option(help="Code of the language spoken; detected unless given.")] = None,
+    language: Annotated[
+        str | None, typer.Option(help="The language spoken, its code or English name; detected unless given.")
+    ] = None,
     task: Annotated[Task, typer.Option(help="What is spoken, or an English translation of it.")] = Task.TRANSCRIBE,
     words: Annotated[bool, typer.Option("--words", help="Times of words, shown with --format json.")] = False,
     vad: Annotated[bool, typer.Option("--vad", help="Leave out what is not speech first.")] = False,

@@ -160,7 +160,7 @@ class Client(Caller):
     ) -> Transcript:
         """Return what is said in a recording, given as bytes, a path or a `Reference`.
 
-        Waits an hour unless `timeout_s` is given. `language` is a code such as "ko"; it is detected unless given.
+        Waits an hour unless `timeout_s` is given. `language` is "ko" or "korean"; it is detected unless given.
         With `word_timestamps` each word gets its time.
         """
         spoken = {"language": language, "word_timestamps": word_timestamps}

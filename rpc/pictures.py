@@ -30,7 +30,7 @@ MOST_SIDE = 65_500
 MOST_SCANS = 100
 """Scans of a JPEG: a progressive one has about ten, each is a pass over all pixels, and an empty one has few bytes."""
 
-WHITE = (255, 255, 255, 255)
+WHITE = (255, 255, 255)
 
 _MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd8]", re.DOTALL)
 
@@ -57,16 +57,20 @@ def read(data: bytes, *, most_pixels: int) -> Image.Image:
     Raises:
         InvalidInput: no picture of a known format, damaged, or larger than `most_pixels`.
     """
-    picture = _header(data)
+    picture: Image.Image = _header(data)
     check_size(picture.size, most_pixels=most_pixels)
     _check_kind(picture, data)
+    form = picture.format
     try:
-        return rgb(picture)
+        picture.load()
+        # what is turned replaces what was read, so that no more than two pictures are held at a time
+        picture = _upright(picture)
+        return _coloured(picture)
     except InvalidInput:
         raise
     except Exception as error:
         # Pillow's decoders raise whatever the damage leads them to
-        raise InvalidInput(f"the {picture.format} picture is damaged: {_reason(error)}") from error
+        raise InvalidInput(f"the {form} picture is damaged: {_reason(error)}") from error
 
 
 def size_of(data: bytes) -> tuple[int, int]:
@@ -122,10 +126,15 @@ def _reason(error: Exception) -> str:
 
 
 def rgb(picture: Image.Image) -> Image.Image:
-    """Return an opened picture upright and as RGB; raise `InvalidInput` on a kind of pixel that has no colours."""
+    """Return of an opened picture an upright one, RGB; raise `InvalidInput` on a kind of pixel that has no colours."""
     picture.load()
+    made = _coloured(_upright(picture))
+    return made.copy() if made is picture else made
+
+
+def _upright(picture: Image.Image) -> Image.Image:
     turn = _turn(picture)
-    return _coloured(picture if turn is None else picture.transpose(turn))
+    return picture if turn is None else picture.transpose(turn)
 
 
 def _turn(picture: Image.Image) -> Image.Transpose | None:
@@ -139,10 +148,12 @@ def _coloured(picture: Image.Image) -> Image.Image:
     if picture.mode in _WIDE:
         return Image.fromarray(_upper_byte(np.asarray(picture))).convert("RGB")
     if picture.has_transparency_data:
-        full = picture.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", full.size, WHITE), full).convert("RGB")
+        full = picture if picture.mode == "RGBA" else picture.convert("RGBA")
+        ground = Image.new("RGB", full.size, WHITE)
+        ground.paste(full, mask=full)
+        return ground
     if picture.mode in _PLAIN:
-        return picture.convert("RGB")
+        return picture if picture.mode == "RGB" else picture.convert("RGB")
     raise InvalidInput(f"the picture has pixels of the kind {picture.mode}, which have no known range")
 
 

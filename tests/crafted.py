@@ -1,6 +1,7 @@
 """Files written number by number, because no program would write such numbers."""
 
 import struct
+import zlib
 
 
 def box(kind: bytes, *parts: bytes) -> bytes:
@@ -80,16 +81,65 @@ def _element(identity: str, content: bytes) -> bytes:
     return bytes.fromhex(identity) + (0x01 << 56 | len(content)).to_bytes(8, "big") + content
 
 
-def matroska(rate: float, content: bytes) -> bytes:
-    """Return a Matroska file that says it lasts a second: one block of 8-bit PCM, so many samples a second."""
+def matroska(
+    rate: float, content: bytes, *, scope: int = 0, private: bytes = b"", tracks: int = 1, blocks: int = 1
+) -> bytes:
+    """Return a Matroska file that says it lasts a second: blocks of 8-bit PCM, so many samples a second.
+
+    Args:
+        rate: samples a second.
+        content: of a block.
+        scope: what is packed: 1 is the blocks, 2 what the decoder needs.
+        private: what the decoder needs.
+        tracks: how many there are, all alike.
+        blocks: the same.
+    """
     head = _element("1A45DFA3", _element("4282", b"matroska") + _element("4287", b"\x04") + _element("4285", b"\x02"))
     told = _element("2AD7B1", (1_000_000).to_bytes(4, "big")) + _element("4489", struct.pack(">d", 1000.0))
     sound = _element("B5", struct.pack(">d", rate)) + _element("9F", b"\x01") + _element("6264", b"\x08")
-    number = _element("D7", b"\x01") + _element("73C5", b"\x01")
-    kind = number + _element("83", b"\x02") + _element("86", b"A_PCM/INT/LIT")
-    track = _element("1654AE6B", _element("AE", kind + _element("E1", sound)))
-    block = _element("1F43B675", _element("E7", b"\x00") + _element("A3", b"\x81\x00\x00\x80" + content))
-    return head + _element("18538067", _element("1549A966", told) + track + block)
+    kind = _element("83", b"\x02") + _element("86", b"A_PCM/INT/LIT") + _element("E1", sound)
+    packing = _element("5032", bytes([scope])) + _element("5034", _element("4254", b"\x00"))
+    needed = _element("63A2", private) if private else b""
+    packed = _element("6D80", _element("6240", packing)) if scope else b""
+    numbers = (_element("D7", bytes([track])) + _element("73C5", bytes([track])) for track in range(1, tracks + 1))
+    track = _element("1654AE6B", b"".join(_element("AE", number + kind + needed + packed) for number in numbers))
+    block = _element("A3", b"\x81\x00\x00\x80" + content)
+    cluster = _element("1F43B675", _element("E7", b"\x00") + block * blocks)
+    return head + _element("18538067", _element("1549A966", told) + track + cluster)
+
+
+def seven_bits(number: int) -> bytes:
+    """Return a number as ID3v2.4 writes it: four bytes of seven bits."""
+    return bytes(number >> shift & 0x7F for shift in (21, 14, 7, 0))
+
+
+def id3_frame(kind: bytes, content: bytes, *, version: int = 4, flags: int = 0) -> bytes:
+    """Return a frame of an ID3 tag."""
+    size = seven_bits(len(content)) if version == 4 else len(content).to_bytes(4, "big")
+    return kind + size + flags.to_bytes(2, "big") + content
+
+
+def id3_packed(kind: bytes, content: bytes, *, told: int | None = None) -> bytes:
+    """Return a compressed frame, which says how long its content is."""
+    length = seven_bits(len(content)) if told is None else told.to_bytes(4, "big")
+    return id3_frame(kind, length + zlib.compress(content, 9), flags=0x09)
+
+
+def id3_tag(*frames: bytes, version: int = 4, flags: int = 0) -> bytes:
+    """Return an ID3 tag."""
+    content = b"".join(frames)
+    return b"ID3" + bytes([version, 0, flags]) + seven_bits(len(content)) + content
+
+
+def id3_picture(data: bytes) -> bytes:
+    """Return what is in the frame of a cover."""
+    return b"\0image/png\0\x03\0" + data
+
+
+def chunked(recording: bytes, content: bytes) -> bytes:
+    """Return a WAV or AIFF file with a chunk of a tag in front of the others."""
+    size = struct.pack("<I" if recording.startswith(b"RIFF") else ">I", len(content))
+    return recording[:12] + b"ID3 " + size + content + b"\0" * (len(content) % 2) + recording[12:]
 
 
 def _segment(marker: int, content: bytes) -> bytes:

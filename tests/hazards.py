@@ -179,6 +179,24 @@ def float_wav(samples: NDArray[np.float32]) -> bytes:
     return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks
 
 
+@cache
+def packed_tag() -> bytes:
+    """Return an ID3 tag of a cover of 32 megabytes, packed into 32 kilobytes."""
+    return crafted.id3_tag(crafted.id3_packed(b"APIC", crafted.id3_picture(bytes(2**25))))
+
+
+def packed_title() -> bytes:
+    """Return an ID3 tag of titles that are nothing to look at one by one."""
+    return crafted.id3_tag(*[crafted.id3_packed(b"TIT2", b"\0" + b"a" * 500_000)] * 9)
+
+
+def aac_with_tag() -> bytes:
+    """Return AAC with a packed tag between its frames, as broadcasts have tags of their titles."""
+    aac = audio("adts", "aac")
+    second = aac.index(aac[:2], 7)
+    return aac[:second] + packed_tag() + aac[second:]
+
+
 SDP = b"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 50004 RTP/AVP 0\r\n"
 
 HLS = b"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n" + PLANTED.encode() + b"\n#EXT-X-ENDLIST\n"
@@ -208,6 +226,15 @@ RECORDINGS_REFUSED: Mapping[str, Builder] = {
     "a sample a second": lambda: crafted.matroska(1.0, b"\x80" * 14_000),
     "all at once": lambda: crafted.matroska(8000.0, b"\x80" * 5_000_000),
     "a thousand million samples a second": lambda: crafted.matroska(1e9, b"\x80" * 10_000),
+    "mp3 of a packed cover": lambda: packed_tag() + audio("mp3", "libmp3lame"),
+    "mp3 of packed titles": lambda: packed_title() + audio("mp3", "libmp3lame"),
+    "flac behind two tags": lambda: crafted.id3_tag() + packed_tag() + audio("flac", "flac"),
+    "wav of a packed cover": lambda: crafted.chunked(wav(tone_speech(["one"])), packed_tag()),
+    "aiff of a packed cover": lambda: crafted.chunked(audio("aiff", "pcm_s16be"), packed_tag()),
+    "aac of a packed cover": aac_with_tag,
+    "matroska of packed headers": lambda: crafted.matroska(
+        8000.0, zlib.compress(b"\x80" * 8000), scope=3, private=zlib.compress(bytes(9_000_000), 9), tracks=20
+    ),
 }
 
 RECORDINGS_GOOD: Mapping[str, Builder] = {

@@ -1,15 +1,20 @@
 """Recordings from outside, as samples."""
 
 import io
+import mmap
+import sys
+import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any, Self
 
 import av
 import numpy as np
+from av.stream import Discard
 from numpy.typing import NDArray
 
-from inference_worker.media import boxes, riff
+from inference_worker.media import boxes, ebml, id3, riff
 from rpc.errors import InvalidInput
 
 RATE = 16_000
@@ -17,6 +22,10 @@ RATE = 16_000
 
 SAMPLE = 2
 """Bytes of a sample."""
+
+IN_MEMORY = 600 * RATE * SAMPLE
+"""What a recording has more of lies in a file without a name: a dozen long ones, held for their turn, would be
+gigabytes."""
 
 FORMATS = "wav,w64,aiff,caf,flac,mp3,ogg,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,aac,amr,asf"
 """The containers that are opened. Playlists, session descriptions and the like are none of them: those make FFmpeg
@@ -53,15 +62,35 @@ class Recording:
     Attributes:
         samples: int16, mono, `RATE` a second.
         declared_s: how long the container says it is, if it says so.
+        file: where the samples lie, if they do not in memory.
     """
 
     samples: NDArray[np.int16]
     declared_s: float | None = None
+    file: mmap.mmap | None = None
 
     @property
     def duration_s(self) -> float:
         """How long it is, in seconds."""
         return len(self.samples) / RATE
+
+    def part(self, start: int, stop: int) -> NDArray[np.int16]:
+        """Return some of the samples; of those in a file, a copy that holds no others."""
+        found = self.samples[start:stop]
+        if self.file is None:
+            return found
+        found = found.copy()
+        self.rest()
+        return found
+
+    def rest(self) -> None:
+        """Give the memory of samples that lie in a file back: they are read again when they are needed."""
+        if self.file is not None:
+            self.file.madvise(mmap.MADV_DONTNEED)
+
+
+class NoSpace(MemoryError):
+    """Neither memory nor a file has room for the samples of a recording; a while later there may be."""
 
 
 def decode(given: Any, *, longest_s: float) -> Recording:
@@ -70,6 +99,7 @@ def decode(given: Any, *, longest_s: float) -> Recording:
     Raises:
         InvalidInput: no bytes, no recording of a known format, without an audio track, empty, or longer than
             `longest_s` seconds, whatever it says of itself.
+        NoSpace: the file system is full where its samples are to lie.
     """
     if not isinstance(given, bytes):
         raise InvalidInput(f"the input is of type {type(given).__name__}, not the bytes of a recording")
@@ -77,10 +107,12 @@ def decode(given: Any, *, longest_s: float) -> Recording:
         raise InvalidInput("the recording is empty")
     boxes.check(given)
     riff.check(given)
+    id3.check(given)
+    ebml.check(given)
     try:
         with av.open(io.BytesIO(given), metadata_errors="ignore", options={"format_whitelist": FORMATS}) as container:
-            return _decoded(container, _declared_s(container, given), longest_s)
-    except InvalidInput:
+            return _decoded(container, _declared_s(container, given), len(given), longest_s)
+    except (InvalidInput, NoSpace):
         raise
     except Exception as error:
         raise InvalidInput(f"not a recording of a known format, or damaged: {type(error).__name__}") from error
@@ -100,20 +132,20 @@ def _has_length(mp3: bytes) -> bool:
     return any(mp3.find(tag, start, start + 2048) >= 0 for tag in TAGS)
 
 
-def _decoded(container: Any, declared_s: float | None, longest_s: float) -> Recording:
+def _decoded(container: Any, declared_s: float | None, size: int, longest_s: float) -> Recording:
     if not container.streams.audio:
         raise InvalidInput(f"the {container.format.name} file has no audio track")
     if declared_s is not None and declared_s > longest_s:
         raise _too_long(declared_s, longest_s)
     track = _Track(container)
-    # grows in place, where joining parts would take twice the memory
-    heard = bytearray()
-    for part in track.parts():
-        heard += part.tobytes()
-        _check(len(heard) / SAMPLE / RATE, track.read_bytes, longest_s)
-    if not heard:
-        raise InvalidInput("the recording has no samples")
-    return Recording(np.frombuffer(heard, np.int16), declared_s)
+    with _Heard() as heard:
+        for part in track.parts():
+            heard.add(part.tobytes())
+            # a container may pack its packets
+            _check(heard.size / SAMPLE / RATE, min(track.read_bytes, size), longest_s)
+        if not heard.size:
+            raise InvalidInput("the recording has no samples")
+        return heard.recording(declared_s)
 
 
 def _check(seconds: float, read_bytes: int, longest_s: float) -> None:
@@ -128,6 +160,67 @@ def _too_long(seconds: float, longest_s: float) -> InvalidInput:
     return InvalidInput(f"the recording lasts {seconds:.0f} s or more, over the limit of {longest_s:g} s")
 
 
+class _Heard:
+    """Samples as they come: in memory while they are few, then in a file.
+
+    Attributes:
+        size: how many bytes there are.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+        # grows in place, where joining parts would take twice the memory
+        self._memory = bytearray()
+        self._most = IN_MEMORY
+        self._file: IO[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file:
+            # what it holds stays as long as somebody looks at it
+            self._file.close()
+
+    def add(self, samples: bytes) -> None:
+        """Put samples behind those that are there."""
+        self.size += len(samples)
+        if self._file:
+            self._write(self._file, samples)
+            return
+        self._memory += samples
+        if self.size > self._most:
+            self._move()
+
+    def _move(self) -> None:
+        try:
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 (closed when this is left)
+        except OSError:
+            # where no file can be had, there is still the memory
+            self._most = sys.maxsize
+        else:
+            self._write(self._file, self._memory)
+            self._memory = bytearray()
+
+    def _write(self, file: IO[bytes], samples: bytes | bytearray) -> None:
+        try:
+            file.write(samples)
+            # as many as there are, and no error later on
+            file.flush()
+        except OSError as error:
+            # closing would try to write them once more
+            with suppress(OSError):
+                file.close()
+            raise NoSpace(f"out of memory for a recording in {tempfile.gettempdir()}: {error.strerror}") from error
+
+    def recording(self, declared_s: float | None) -> Recording:
+        """Return what has come."""
+        if not self._file:
+            return Recording(np.frombuffer(self._memory, np.int16), declared_s)
+        file = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+        return Recording(np.frombuffer(file, np.int16), declared_s, file)
+
+
 class _Track:
     """The first audio track of a container.
 
@@ -138,6 +231,10 @@ class _Track:
     def __init__(self, container: Any) -> None:
         self.read_bytes = 0
         self._container = container
+        for stream in container.streams:
+            # what nobody hears need not be unpacked
+            if stream.index != container.streams.audio[0].index:
+                stream.discard = Discard.all
 
     def parts(self) -> Iterator[NDArray[np.int16]]:
         """Yield samples as they are decoded, resampled."""

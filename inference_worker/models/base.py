@@ -1,7 +1,7 @@
 """What a model promises the worker, and the worker a model. Knows neither Redis nor threads nor batching."""
 
 import abc
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +69,10 @@ Outcome = Sequence[Any] | RpcError
 """What became of one input: the outputs of its units in order, or the error it failed with."""
 
 
+def _nobody_asks() -> None:
+    """Do nothing."""
+
+
 class Model(abc.ABC):
     """A model, in three stages and two preparations. Subclasses set the attributes and override what they need.
 
@@ -87,6 +91,8 @@ class Model(abc.ABC):
         partial: whether `finish` can say which inputs failed; if not, one failed input fails its job.
         held: the most inputs of a lane to hold unfinished, where they are large; 0 leaves it to the settings.
         resumable: whether outputs of units are kept beside their job, so that another worker can go on; see `keep`.
+        going_on: what `infer` may call, in its own thread, between the parts of a long pass: none of them may take as
+            long as an engine may go without progress. Set by the worker, once the model is loaded.
     """
 
     name: str = ""
@@ -98,6 +104,7 @@ class Model(abc.ABC):
     partial: bool = False
     held: int = 0
     resumable: bool = False
+    going_on: Callable[[], None] = staticmethod(_nobody_asks)
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime

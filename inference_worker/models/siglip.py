@@ -131,8 +131,8 @@ class Siglip(TorchModel):
         if op == "embed_text":
             text = checked_text(given, max_chars=self.runtime.max_text_chars)
             return [Unit(_Text(*self._ids(text), normalize), cost=self.max_tokens, group="text")]
-        pixels = images.decode(given, most_pixels=self.runtime.max_image_pixels)
-        return [Unit(_Picture(self._rules.fit(pixels), normalize), cost=self.patches, group="image")]
+        pixels, _ = images.shrunk(given, self._rules.fit, most_pixels=self.runtime.max_image_pixels)
+        return [Unit(_Picture(pixels, normalize), cost=self.patches, group="image")]
 
     def _ids(self, text: str) -> tuple[list[int], bool, int]:
         """Return `max_tokens` token ids, whether the text had more, and how many are not padding."""

@@ -63,9 +63,9 @@ class PixelRules:
             raise ValueError(f"{directory}: pictures are to be divided by image_std {rules.std}")
         return rules
 
-    def fit(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return pixels (h, w, 3) in the model's size, a copy of its own; of that size they stay as they are."""
-        return np.array(pictures.fit(Image.fromarray(pixels), self.size))
+    def fit(self, picture: Image.Image) -> Image.Image:
+        """Return a picture in the model's size; of that size it stays as it is."""
+        return pictures.fit(picture, self.size)
 
     def levels(self) -> NDArray[np.float32]:
         """Return what each value 0..255 of each channel becomes, (3, 256).

@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from inference_worker.media import images
 from inference_worker.memory import resident_bytes
@@ -108,10 +109,7 @@ class YuNet(Model):
         """Return the picture, shrunk if it is larger than YuNet sees; each costs one of the pass."""
         del op
         score, overlap = _thresholds(options)
-        pixels = images.decode(given, most_pixels=self.runtime.max_image_pixels)
-        size = (pixels.shape[1], pixels.shape[0])
-        if max(size) > LONG_SIDE:
-            pixels = np.asarray(pictures.cap(pictures.of_pixels(pixels), LONG_SIDE))
+        pixels, size = images.shrunk(given, _cap, most_pixels=self.runtime.max_image_pixels)
         bgr = np.ascontiguousarray(pixels[:, :, ::-1])
         return [Unit(Asked(bgr, size, score, overlap))]
 
@@ -149,6 +147,10 @@ class YuNet(Model):
     def about(self) -> Mapping[str, str]:
         """Return the memory the detectors take, and how large a picture it sees."""
         return {"device": "cpu", "bytes": str(self._bytes), "sees": f"<={LONG_SIDE}"}
+
+
+def _cap(picture: Image.Image) -> Image.Image:
+    return pictures.cap(picture, LONG_SIDE)
 
 
 def _thresholds(options: Mapping[str, Any]) -> tuple[float, float]:

@@ -1,14 +1,15 @@
 """What a caller asks of a transcription, and what is known of the recording while its windows are decoded."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inference_worker.media.audio import RATE
+from inference_worker.media.audio import RATE, Recording
 from inference_worker.models.base import InvalidInput
+from inference_worker.models.whisper.languages import code_of
 from inference_worker.models.whisper.windows import Window
 
 TASKS = ("transcribe", "translate")
@@ -41,9 +42,15 @@ class Asked:
             raise InvalidInput(f"option task is {asked.task!r:.100}, neither of {', '.join(TASKS)}")
         if type(asked.beam_size) is not int or not 1 <= asked.beam_size <= MOST_BEAMS:
             raise InvalidInput(f"option beam_size is {asked.beam_size!r:.100}, no number from 1 to {MOST_BEAMS}")
-        if asked.language is not None and not _one_of(languages, asked.language):
-            raise InvalidInput(f"option language is {asked.language!r:.100}, none of {', '.join(sorted(languages))}")
-        return asked
+        return asked if asked.language is None else replace(asked, language=_code(asked.language, languages))
+
+
+def _code(given: Any, languages: Collection[str]) -> str:
+    """Return the code of the language given; raise `InvalidInput` if it is none of these."""
+    code = code_of(given) if isinstance(given, str) else ""
+    if code not in languages:
+        raise InvalidInput(f"option language is {given!r:.100}, none of {', '.join(sorted(languages))}")
+    return code
 
 
 def _one_of(names: Collection[str], given: Any) -> bool:
@@ -72,11 +79,16 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A window of a recording on its way through the model; `samples` is a view of the recording's."""
+    """A window of a recording on its way through the model."""
 
     heard: Heard
     window: Window
-    samples: NDArray[np.int16]
+    recording: Recording
+
+    @property
+    def samples(self) -> NDArray[np.int16]:
+        """What is heard in it; fetched when it is asked for, if the recording is long."""
+        return self.recording.part(*self.window)
 
     @property
     def start_s(self) -> float:
@@ -86,4 +98,4 @@ class Piece:
     @property
     def duration_s(self) -> float:
         """How long it is, in seconds."""
-        return len(self.samples) / RATE
+        return (self.window.stop - self.window.start) / RATE

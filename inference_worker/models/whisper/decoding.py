@@ -5,7 +5,7 @@ the same alone and together, as every row has its own prompt and its own beam.
 """
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -88,7 +88,7 @@ class Decoder:
     def _features(self, piece: Piece) -> NDArray[np.float32]:
         """Return the log-mel spectrogram of a window, (mels, 3000)."""
         # a recording without speech has one empty window
-        heard = piece.samples if len(piece.samples) else NOTHING
+        heard = piece.samples if piece.duration_s else NOTHING
         sound = heard.astype(np.float32) / FULL_SCALE
         features: NDArray[np.float32] = pad_or_trim(self.model.feature_extractor(sound)[..., :-1])
         return features
@@ -109,14 +109,23 @@ class Decoder:
             pieces[index].heard.language = token.removeprefix("<|").removesuffix("|>")
             pieces[index].heard.language_probability = float(probability)
 
-    def decode(self, pieces: Sequence[Piece], encoded: ctranslate2.StorageView) -> list[Decoded]:
-        """Return what is heard in each window; all of them with the same beam size and kind of timestamps."""
+    def decode(
+        self,
+        pieces: Sequence[Piece],
+        encoded: ctranslate2.StorageView,
+        going_on: Callable[[], None] = lambda: None,
+    ) -> list[Decoded]:
+        """Return what is heard in each window; all of them with the same beam size and kind of timestamps.
+
+        `going_on` is called between one temperature and the next.
+        """
         found = self._generate(pieces, encoded, {"beam_size": pieces[0].heard.asked.beam_size})
         tried = [[each] for each in found]
         for temperature in TEMPERATURES:
             again = [index for index, each in enumerate(found) if each.doubtful]
             if not again:
                 break
+            going_on()
             sampled = self._generate(
                 [pieces[index] for index in again], rows(encoded, again), _sampling(temperature), temperature
             )

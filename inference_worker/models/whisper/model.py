@@ -86,7 +86,7 @@ class Whisper(Model):
                 f"{directory}: the model hears {model.model.n_mels} mel bands, preprocessor_config.json makes {mels}"
             )
         self._decoder = Decoder(model, min(4, os.cpu_count() or 1))
-        self._languages = frozenset(model.supported_languages)
+        self._languages = _languages(model)
 
     def _taken(self) -> int:
         """Return what is taken of the device's memory, by this process where that can be told."""
@@ -112,14 +112,17 @@ class Whisper(Model):
         places = windows.pack(speech.stretches(recording.samples)) if asked.vad else windows.cut(recording.samples)
         # a recording without speech still has a language and a length to be told
         places = places or [windows.Window(0, 0)]
-        return [Unit(Piece(heard, place, recording.samples[place.start : place.stop]), group=group) for place in places]
+        recording.rest()
+        return [Unit(Piece(heard, place, recording), group=group) for place in places]
 
     def infer(self, units: Sequence[Unit]) -> Sequence[Any]:
         """Return for each window what is known of its recording, and its segments."""
         pieces: list[Piece] = [unit.data for unit in units]
         encoded = self._decoder.encode(pieces)
         self._decoder.detect(pieces, encoded)
-        decoded = self._decoder.decode(pieces, encoded)
+        self.going_on()
+        decoded = self._decoder.decode(pieces, encoded, self.going_on)
+        self.going_on()
         found = [self._stretches(piece, each) for piece, each in zip(pieces, decoded, strict=True)]
         words.add_times(self._decoder, pieces, found, encoded)
         return [
@@ -131,7 +134,7 @@ class Whisper(Model):
         return self._decoder.tokenizer(piece.heard.language or "en", piece.heard.asked.task)
 
     def _stretches(self, piece: Piece, decoded: Decoded) -> list[segments.Stretch]:
-        if decoded.silent or not len(piece.samples):
+        if decoded.silent or not piece.duration_s:
             return []
         begin = self._tokenizer(piece).timestamp_begin
         return segments.stretches(decoded.tokens, begin, piece.duration_s)
@@ -162,6 +165,12 @@ class Whisper(Model):
         """Return device, memory of the weights, number of languages, and what is computed in."""
         told = {"device": str(self._device), "bytes": str(self._bytes), "compute": self._compute}
         return {**told, "languages": str(len(self._languages))}
+
+
+def _languages(model: WhisperModel) -> frozenset[str]:
+    """Return the codes of the languages this model has a token for; the library tells those of every Whisper."""
+    known = (code for code in model.supported_languages if model.hf_tokenizer.token_to_id(f"<|{code}|>") is not None)
+    return frozenset(known if model.model.is_multilingual else ["en"])
 
 
 def _allocated(measured: int, stored: int) -> int:

@@ -7,8 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference_worker.inferring import infer_or_blame
+from inference_worker.batching import Policy
+from inference_worker.inferring import Inferring, infer_or_blame
+from inference_worker.inhand import InHand
+from inference_worker.metrics import WorkerMetrics
 from inference_worker.models.base import DeviceFault, Model, Runtime, Unit
+from inference_worker.stamps import Stamps
 from rpc.errors import ModelError
 from tests.models import Panics, WrongLength
 
@@ -68,6 +72,23 @@ def test_a_device_that_fails_is_not_asked_again() -> None:
 
     assert [type(output) for output in outputs] == [DeviceFault] * 3
     assert model.passes == [3]
+
+
+def test_a_model_may_say_that_its_pass_goes_on() -> None:
+    """What it says in the middle of a pass its supervisor hears; without a worker nobody does."""
+    model = Picky()
+    model.going_on()
+    stamps = Stamps.create(1)
+    stage = stamps.stage(model.name)
+    in_hand = InHand(Policy(64), units_held=64)
+    Inferring(model, in_hand, WorkerMetrics().of(model.name, model.ops), stage, None, lambda _: None)
+    stage.begin([("bulk", "1-1")], 7.0)
+
+    model.going_on()
+
+    (work,) = stamps.works()
+    assert (work.since > 7.0, work.entries) == (True, frozenset({("bulk", "1-1")}))
+    stamps.close()
 
 
 def test_each_failed_pass_is_progress() -> None:

@@ -1,12 +1,15 @@
 """What comes from outside, decoded: every hazard refused by name, everything sound decoded as it is meant."""
 
 import io
+import mmap
 import resource
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,7 @@ from PIL import Image
 from inference_worker.media import audio, images
 from inference_worker.memory import resident_bytes
 from inference_worker.standins.whisper import tone_speech, wav
+from rpc import pictures
 from rpc.errors import InvalidInput
 from tests import hazards
 from tests.waiting import eventually
@@ -47,7 +51,9 @@ def watched() -> Iterator[Watch]:
         while not stop.wait(0.001):
             for path in Path("/proc/self/fd").iterdir():
                 target = _target(path)
-                if target != before.get(path.name) and "/proc/" not in target:
+                # long recordings lie in files of ours, which have no name
+                ours = target.endswith(" (deleted)")
+                if target != before.get(path.name) and "/proc/" not in target and not ours:
                     watch.opened.add(target)
             watch.most = max(watch.most, resident_bytes() - resident)
 
@@ -110,9 +116,10 @@ def test_the_watch_sees_what_is_opened(tmp_path: Path) -> None:
     with watched() as watch:
         with file.open("rb"), socket.socket():
             eventually(lambda: len(watch.opened) >= 2)
-        # larger than what the allocator keeps for reuse
-        held = np.ones(100_000_000, np.uint8)
-        eventually(lambda: watch.most >= 0.9 * held.size)
+        # nothing the allocator has kept for reuse
+        with mmap.mmap(-1, 100_000_000) as held:
+            np.frombuffer(held, np.uint8)[:] = 1
+            eventually(lambda: watch.most >= 90_000_000)
 
     assert str(file) in watch.opened
     assert any(target.startswith("socket:") for target in watch.opened)
@@ -135,6 +142,85 @@ def test_what_is_transparent_is_white() -> None:
     pixels = images.decode(hazards.see_through(), most_pixels=MOST_PIXELS)
 
     assert pixels[10, 20].tolist() == [255, 255, 255]
+
+
+@pytest.mark.bound
+@pytest.mark.parametrize(("mode", "most"), [("RGB", 6), ("RGBA", 10)])
+def test_a_large_picture_is_held_as_few_times_as_can_be(mode: str, most: int) -> None:
+    """Once as it was decoded, once more on white; nothing of that size is made to shrink it."""
+    data = hazards.of_colour(mode, (9, 8, 7, 6)[: len(mode)], "PNG", size=(5000, 4000), compress_level=1)
+    with watched() as watch:
+        pixels, size = images.shrunk(data, lambda picture: picture.resize((64, 64)), most_pixels=MOST_PIXELS)
+
+    assert (pixels.shape, size) == ((64, 64, 3), (5000, 4000))
+    assert 0 < watch.most < most * 5000 * 4000
+
+
+def test_shrunk_pixels_are_those_of_what_is_shrunk() -> None:
+    """Encoded or as pixels, upright, with the size before; and nobody else's."""
+    given = hazards.photo()
+    for picture, size in ((given, (320, 200)), (hazards.turned(), (40, 80))):
+        whole = images.decode(picture, most_pixels=MOST_PIXELS)
+        expected = np.asarray(Image.fromarray(whole).resize((20, 10)))
+
+        pixels, before = images.shrunk(picture, lambda each: each.resize((20, 10)), most_pixels=MOST_PIXELS)
+
+        assert np.array_equal(expected, pixels)
+        assert size == before
+    same, _ = images.shrunk(given, lambda each: each, most_pixels=MOST_PIXELS)
+    assert not np.shares_memory(given, same)
+
+
+class Decoding:
+    """Stands for the decoder: says how many pixels are decoded at a time, and lasts until it is told to end."""
+
+    def __init__(self) -> None:
+        self.under_way: list[int] = []
+        self.most = 0
+        self.ends = threading.Event()
+        self._lock = threading.Lock()
+
+    def read(self, data: bytes, *, most_pixels: int) -> Image.Image:
+        """Return some picture, after a while."""
+        assert most_pixels
+        pixels = int(np.prod(pictures.size_of(data)))
+        with self._lock:
+            self.under_way.append(pixels)
+            self.most = max(self.most, sum(self.under_way))
+        assert self.ends.wait(10)
+        with self._lock:
+            self.under_way.remove(pixels)
+        return Image.new("RGB", (1, 1))
+
+
+def test_only_so_many_pixels_are_decoded_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all models together; what is small waits for nobody, and what is larger than all is decoded alone."""
+    decoding = Decoding()
+    monkeypatch.setattr(pictures, "read", decoding.read)
+    monkeypatch.setattr(images, "_room", images.Room(5_000_000))
+    large, larger, small = (hazards.of_colour("1", 1, "PNG", size=(side, 1000)) for side in (2000, 6000, 1000))
+    with ThreadPoolExecutor(9) as threads:
+        decode = partial(images.decode, most_pixels=MOST_PIXELS)
+        jobs = [threads.submit(decode, each) for each in [large] * 5 + [larger]]
+        eventually(lambda: decoding.under_way == [2_000_000] * 2)
+        jobs.append(threads.submit(decode, small))
+        eventually(lambda: decoding.under_way == [2_000_000] * 2 + [1_000_000])
+        decoding.ends.set()
+
+    assert [job.exception() for job in jobs] == [None] * 7
+    # the small one may still be there when the largest begins
+    assert 6_000_000 <= decoding.most <= 7_000_000
+
+
+def test_what_cannot_be_decoded_takes_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A damaged picture leaves the room to those behind it."""
+    monkeypatch.setattr(images, "_room", images.Room(3_000_000))
+    damaged = hazards.encoded(Image.effect_noise((1500, 1500), 9), "PNG")[:50_000]
+    for _ in range(3):
+        with pytest.raises(InvalidInput, match="damaged"):
+            images.decode(damaged, most_pixels=MOST_PIXELS)
+
+    assert images.decode(hazards.of_colour("L", 1, "PNG", size=(1500, 1500)), most_pixels=MOST_PIXELS).size
 
 
 def test_pixels_are_taken_as_they_are() -> None:

@@ -1,8 +1,11 @@
 """Recordings whose containers say wrong things of them, or other things half way."""
 
+import errno
 import io
+import tempfile
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import av
@@ -10,7 +13,9 @@ import numpy as np
 import pytest
 
 from inference_worker.media import audio, boxes
-from inference_worker.media.audio import Recording
+from inference_worker.media.audio import NoSpace, Recording
+from inference_worker.models.base import OutOfMemory
+from inference_worker.outcome import blame
 from inference_worker.standins.whisper import tone_speech, wav
 from rpc.errors import InvalidInput
 from tests import crafted, hazards
@@ -208,3 +213,56 @@ def test_texts_longer_than_their_file_are_refused(order: str) -> None:
     with pytest.raises(InvalidInput, match="the recording has texts of"):
         decode(bad)
     assert decode(good + b"LIST" + (900_000).to_bytes(4, "little") + b"INFO").duration_s == 1.0
+
+
+class Full(io.BytesIO):
+    """A file on a file system that is full."""
+
+    def write(self, _: object) -> int:
+        """Raise as the system does."""
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have recordings of more than a second lie in files."""
+    monkeypatch.setattr(audio, "IN_MEMORY", audio.RATE * audio.SAMPLE)
+
+
+@pytest.mark.usefixtures("short")
+def test_samples_in_a_file_are_the_same() -> None:
+    """As a whole and in parts; the file goes with the last who looks at it."""
+    speech = tone_speech(["one", "two", "six"])
+    files = list(Path("/proc/self/fd").iterdir())
+
+    recording = decode(wav(speech))
+    part = recording.part(20_000, 40_000)
+
+    assert recording.file is not None
+    assert np.abs(recording.samples - np.round(speech * 32767)).max() <= 1
+    assert np.array_equal(part, recording.samples[20_000:40_000])
+    assert recording.duration_s == 3.0
+    del recording
+    assert part.any()
+    assert len(list(Path("/proc/self/fd").iterdir())) == len(files)
+
+
+@pytest.mark.usefixtures("short")
+def test_without_a_place_for_files_samples_are_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that may write nowhere hears long recordings all the same."""
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: Full().write(b""))
+
+    recording = decode(wav(tone_speech(["one", "two", "six"])))
+
+    assert (recording.file, recording.duration_s) == (None, 3.0)
+
+
+@pytest.mark.usefixtures("short")
+def test_a_full_file_system_is_nobodys_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job is tried again, as where memory is short."""
+    monkeypatch.setattr(tempfile, "TemporaryFile", Full)
+
+    with pytest.raises(NoSpace, match="No space left on device") as full:
+        decode(wav(tone_speech(["one", "two", "six"])))
+
+    assert isinstance(blame(full.value), OutOfMemory)

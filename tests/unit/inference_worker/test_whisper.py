@@ -10,10 +10,14 @@ import numpy as np
 import pytest
 from faster_whisper import WhisperModel
 from faster_whisper.feature_extractor import FeatureExtractor
+from faster_whisper.tokenizer import _LANGUAGE_CODES
+from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 
+from inference_worker.media import audio
 from inference_worker.media.audio import RATE
+from inference_worker.memory import resident_bytes
 from inference_worker.models.base import InvalidInput, Runtime, Unit
-from inference_worker.models.whisper import Whisper
+from inference_worker.models.whisper import Whisper, languages
 from inference_worker.models.whisper.decoding import BEST_OF, MOST_COMPRESSION, TEMPERATURES, Decoded, Decoder
 from inference_worker.standins import whisper as standin
 from inference_worker.standins.whisper import WORDS, tone_speech, wav
@@ -175,14 +179,30 @@ def test_only_windows_asked_for_alike_share_a_pass(model: Whisper) -> None:
     assert len({alike[0], *unlike}) == 3
 
 
-def test_a_long_recording_is_not_copied(model: Whisper) -> None:
-    """Twenty minutes are forty windows, each a view of the recording: no more than 2 bytes a sample are held."""
-    windows = units(model, ["one"] * 1200, language="en")
+def test_a_recording_is_not_copied(model: Whisper) -> None:
+    """Two minutes are four windows, each a view of the recording: no more than 2 bytes a sample are held."""
+    windows = units(model, ["one"] * 120, language="en")
 
-    assert len(windows) == 40
+    assert len(windows) == 4
     bases = {id(window.data.samples.base) for window in windows}
     assert len(bases) == 1
     assert windows[0].data.samples.dtype == np.int16
+
+
+@pytest.mark.bound
+def test_long_recordings_that_wait_hold_no_memory(model: Whisper) -> None:
+    """Ten of twenty minutes, all windows waiting: their samples are read when it is their turn, and are the same."""
+    recording = wav(tone_speech(["one", "two", "six", None] * 300))
+    whole = audio.decode(recording, longest_s=3600.0).samples
+    before = resident_bytes()
+
+    waiting = [model.prepare("transcribe", recording, {"language": "en"}) for _ in range(10)]
+    held = resident_bytes() - before
+
+    assert held < whole.nbytes
+    for windows in (waiting[0], waiting[-1]):
+        assert np.array_equal(whole, np.concatenate([window.data.samples for window in windows]))
+    assert resident_bytes() - before < 2 * whole.nbytes
 
 
 class Generating:
@@ -210,12 +230,27 @@ def test_what_repeats_itself_alone_is_decoded_again_at_every_temperature(model: 
     decoder = Decoder(engine, 1)
     pieces = [unit.data for said in (["one", "two"], ["six"] * 30) for unit in units(model, said, language="en")]
 
-    plain, repeated = decoder.decode(pieces, decoder.encode(pieces))
+    gone_on: list[int] = []
 
+    plain, repeated = decoder.decode(pieces, decoder.encode(pieces), lambda: gone_on.append(len(generating.passes)))
+
+    # each temperature is progress of its own
+    assert gone_on == [1, 2, 3, 4, 5]
     assert generating.passes == [(2, 1, 0.0), *((1, BEST_OF, temperature) for temperature in TEMPERATURES)]
     assert (plain.text.split(), plain.temperature) == (["one", "two"], 0.0)
     assert repeated.text.split() == ["six"] * 30
     assert repeated.compression_ratio > MOST_COMPRESSION
+
+
+def test_a_pass_says_that_it_goes_on(model: Whisper, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When windows are encoded, before each further temperature, and before words get their times."""
+    gone_on: list[str] = []
+    monkeypatch.setattr(model, "going_on", lambda: gone_on.append("on"))
+
+    transcribed(model, ["one", "two"], language="en")
+    transcribed(model, ["six"] * 30, language="en")
+
+    assert len(gone_on) == 2 + 2 + len(TEMPERATURES)
 
 
 @pytest.mark.parametrize(
@@ -242,6 +277,8 @@ def test_what_is_doubtful_and_what_is_silence(
     [
         ({"langauge": "en"}, "option 'langauge' is none of language, task"),
         ({"language": "klingon"}, "option language is 'klingon', none of"),
+        ({"language": ""}, "option language is '', none of"),
+        ({"language": "cantonese"}, "option language is 'cantonese', none of"),
         ({"language": 3}, "option language is 3"),
         ({"language": ["en"]}, "option language is ['en'], none of"),
         ({"language": np.zeros(2)}, "option language is array([0., 0.]), none of"),
@@ -262,6 +299,31 @@ def test_a_wrong_option_is_refused_by_name_and_value(model: Whisper, options: di
         units(model, ["one"], **options)
 
     assert str(refused.value).startswith(complaint)
+
+
+def test_a_language_the_model_has_no_token_for_is_refused(model: Whisper) -> None:
+    """Cantonese came with the third version; another one would be told nothing, and hear anything."""
+    with pytest.raises(InvalidInput, match="option language is 'yue', none of af, am,"):
+        units(model, ["one"], language="yue")
+
+    assert model.about()["languages"] == "99"
+    assert [transcribed(model, ["one"], language=code)["text"] for code in ("su", "zh")] == [" one", " one"]
+
+
+@pytest.mark.parametrize(
+    ("given", "code"), [("ko", "ko"), ("KO", "ko"), ("Korean", "ko"), ("korean", "ko"), ("Haitian Creole", "ht")]
+)
+def test_a_language_may_be_named_as_openai_whisper_takes_it(model: Whisper, given: str, code: str) -> None:
+    """By code or by its English name, in whichever case; told is the code."""
+    transcript = transcribed(model, ["one"], language=given)
+
+    assert (transcript["text"], transcript["language"], transcript["language_probability"]) == (" one", code, 1.0)
+
+
+def test_every_language_has_a_name() -> None:
+    """The names are those of openai-whisper, as Transformers has them too."""
+    assert languages.CODES == TO_LANGUAGE_CODE
+    assert set(languages.CODES.values()) == set(_LANGUAGE_CODES)
 
 
 def test_what_is_no_recording_is_refused(model: Whisper) -> None:
@@ -348,6 +410,52 @@ def test_a_tokenizer_of_another_model_is_refused(broken: Path) -> None:
 
     with pytest.raises(ValueError, match=r"lacks <\|notimestamps\|>: it is no tokenizer of Whisper"):
         Whisper(Runtime(source=str(broken))).load()
+
+
+def _without(tokenizer: Path, language: str) -> None:
+    """Take a language out of a tokenizer, so that what stood behind it moves up, as between versions of Whisper."""
+    told = json.loads(tokenizer.read_text("utf-8"))
+    (gone,) = (token["id"] for token in told["added_tokens"] if token["content"] == language)
+    kept = [token for token in told["added_tokens"] if token["id"] != gone]
+    told["added_tokens"] = [{**token, "id": token["id"] - (token["id"] > gone)} for token in kept]
+    tokenizer.write_text(json.dumps(told), "utf-8")
+
+
+def _as_lines(directory: Path) -> None:
+    """Write the vocabulary as older conversions have it, a token a line."""
+    file = directory / "vocabulary.json"
+    (directory / "vocabulary.txt").write_text("\n".join(json.loads(file.read_text("utf-8"))) + "\n", "utf-8")
+    file.unlink()
+
+
+@pytest.mark.parametrize("lines", [False, True])
+def test_a_tokenizer_of_another_version_is_refused(broken: Path, *, lines: bool) -> None:
+    """One token less moves those behind it: prompts would ask for something else, and words become others."""
+    if lines:
+        _as_lines(broken)
+    _without(broken / "tokenizer.json", "<|su|>")
+
+    with pytest.raises(ValueError, match=r"tokenizer.json has <\|.*\|> at \d+, .*/vocabulary\.(json|txt) does not"):
+        Whisper(Runtime(source=str(broken))).load()
+
+
+def test_a_tokenizer_of_more_than_the_vocabulary_is_refused(broken: Path) -> None:
+    """What stands behind the model's last token is none of its tokens."""
+    file = broken / "vocabulary.json"
+    words = json.loads(file.read_text("utf-8"))
+    file.write_text(json.dumps(words[: words.index("<|transcribe|>")]), "utf-8")
+
+    with pytest.raises(ValueError, match=r"has <\|transcribe\|> at \d+, .*vocabulary.json does not"):
+        Whisper(Runtime(source=str(broken))).load()
+
+
+def test_a_vocabulary_may_be_a_token_a_line(broken: Path) -> None:
+    """As in the conversions most models were published in."""
+    _as_lines(broken)
+    model = Whisper(Runtime(source=str(broken)))
+    model.load()
+
+    assert transcribed(model, ["two", "six"])["text"].split() == ["two", "six"]
 
 
 def test_weights_of_another_library_are_refused(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Calls for many files."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -76,6 +76,25 @@ def test_so_many_are_under_way_and_no_more(nobody: Client) -> None:
         gate.let_through(1)
         assert next(outcomes).answer == "1"
         eventually(lambda: len(gate.begun) == 6, what="the sixth has begun")
+
+
+def test_what_is_under_way_is_told_while_an_answer_is_waited_for(nobody: Client) -> None:
+    """Again and again, with the ids of the jobs; what is answered already is told no more."""
+    gate, told = Gate(), []
+
+    def watch(under_way: Sequence[tuple[Path, str]]) -> None:
+        told.append(list(under_way))
+        if len(told) == 1:
+            gate.let_through(1)
+        if len(under_way) == 2:
+            gate.let_through(0, 2)
+
+    with closing(answered(nobody, "m", FILES[:3], gate.ask, at_a_time=3, watch=watch)) as outcomes:
+        found = [outcome.answer for outcome in outcomes]
+
+    assert found == ["0", "1", "2"]
+    assert told[0] == [(file, gate.begun[file]) for file in FILES[:3]]
+    assert [FILES[0], FILES[2]] in [[file for file, _ in under_way] for under_way in told]
 
 
 def test_nobody_waits_for_what_is_left(nobody: Client) -> None:

@@ -91,6 +91,17 @@ def test_a_picture_given_is_left_as_it_is() -> None:
     assert given.getpixel((0, 0)) == (255, 0, 0)
 
 
+def test_every_colour_of_every_transparency_lies_on_white() -> None:
+    """As Pillow's own composition has it."""
+    value, alpha = np.meshgrid(np.arange(256, dtype=np.uint8), np.arange(256, dtype=np.uint8))
+    picture = Image.fromarray(np.stack([value, 255 - value, value.T, alpha], axis=-1))
+    white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
+
+    expected = np.asarray(Image.alpha_composite(white, picture).convert("RGB"))
+
+    assert np.array_equal(expected, np.asarray(read(hazards.encoded(picture, "PNG"))))
+
+
 def test_sixteen_bits_are_the_upper_eight_of_every_value() -> None:
     """From black to white, whichever way the bytes are stored, nothing is clipped."""
     values = np.arange(0, 65_536, 257, dtype=np.uint16).reshape(8, 32)
