@@ -12,8 +12,9 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
 from producers.gateway import uploads
-from producers.gateway.desk import Desk, desk_of, while_connected
+from producers.gateway.desk import Desk, desk_of
 from producers.gateway.events import STILL_HERE, event
+from producers.gateway.leaving import while_connected
 from producers.gateway.problems import ABSENT, Problem, Refused
 from rpc import plans
 from rpc.calls import fetch

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from producers.gateway import problems
 from producers.gateway.directory import Watch
+from producers.gateway.envelope import FAULT
 from producers.gateway.problems import Refused
 from producers.gateway.settings import GatewaySettings
 from producers.gateway.uploads import Base64Field, of_data_uri
@@ -146,6 +147,13 @@ def test_every_error_has_a_status() -> None:
     """None of the wire's codes is forgotten; a newer worker's is a fault of the server."""
     assert set(BY_CODE) <= set(problems.STATUS)
     assert problems.of_code("newer", "?").status == 500
+
+
+def test_a_problem_is_titled_by_what_went_wrong() -> None:
+    """A fault of the gateway is none of the model's."""
+    told = {each.code: problems.body(each)["title"] for each in (problems.of_code("model_error", "?"), FAULT)}
+
+    assert told == {"model_error": "The model failed", "gateway_fault": "The gateway failed"}
 
 
 def test_a_full_queue_says_when_to_come_back() -> None:
