@@ -188,7 +188,20 @@ def test_keys_are_read_from_a_file_and_never_shown(tmp_path: Path) -> None:
     assert "first-key-1" not in repr(settings)
 
 
-@pytest.mark.parametrize("content", ["", " \n", "tiny", "with bl\tank-key x"])
+@pytest.mark.parametrize("given", [",", " ", " , ", "\n"])
+def test_keys_that_are_none_are_refused_by_name(given: str) -> None:
+    """Whoever writes something there does not mean to let everybody in."""
+    with pytest.raises(SettingError, match="PENSTOCK_API_KEYS: there is no key in it"):
+        GatewaySettings.from_env({"PENSTOCK_API_KEYS": given})
+
+
+@pytest.mark.parametrize("environ", [{}, {"PENSTOCK_API_KEYS": ""}])
+def test_without_keys_the_gateway_is_open(environ: dict[str, str]) -> None:
+    """Also where the variable is there and empty, as compose files leave it."""
+    assert GatewaySettings.from_env(environ).api_keys == ()
+
+
+@pytest.mark.parametrize("content", ["", " \n", ",", ",\n ,", "tiny", "with bl\tank-key x"])
 def test_a_file_without_a_fit_key_is_refused(tmp_path: Path, content: str) -> None:
     """An empty one would let everybody in."""
     file = tmp_path / "keys"
