@@ -14,6 +14,7 @@ from starlette.middleware import Middleware
 from producers.gateway import catalogue, embeddings, health, jobs, origin, problems, transcriptions
 from producers.gateway.access import Access
 from producers.gateway.bodies import Bodies
+from producers.gateway.closing import Closing
 from producers.gateway.desk import Desk
 from producers.gateway.envelope import Envelope
 from producers.gateway.express import Express, handlers_of
@@ -62,6 +63,7 @@ def _front(settings: GatewaySettings) -> list[Middleware]:
     cors = Middleware(CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"])
     limits = {"most": settings.max_body_bytes, "most_together": settings.max_bodies_bytes}
     return [
+        Middleware(Closing),
         Middleware(Envelope),
         *([cors] if settings.cors_origins else []),
         *([Middleware(Access, keys=settings.api_keys)] if settings.api_keys else []),

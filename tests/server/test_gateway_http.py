@@ -1,5 +1,6 @@
 """What the gateway does around its routes: keys, limits, ids, times, health, callers who leave or come back."""
 
+import contextlib
 import json
 import re
 import socket
@@ -140,6 +141,70 @@ def test_a_body_that_stands_still_is_given_up(redis_settings: RedisSettings, pla
     ):
         link.sendall(b"POST /v1/jobs HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
         assert link.recv(4096).startswith(b"HTTP/1.1 408 ")
+
+
+def trickle(port: int, headers: bytes, first: bytes) -> bytes:
+    """Send the beginning of a body, and on until the gateway closes; return what it answered."""
+    told = b""
+    with socket.create_connection(("127.0.0.1", port), LONG_S) as link:
+        link.sendall(b"POST /v1/jobs HTTP/1.1\r\nhost: x\r\n" + headers + b"\r\n" + first)
+        while heard := _heard(link):
+            told += heard
+            # another byte of the body, which keeps no line open
+            with contextlib.suppress(OSError):
+                link.sendall(b"x")
+    return told
+
+
+def _heard(link: socket.socket) -> bytes:
+    """Return what the other side says next; b"" if it has closed."""
+    try:
+        return link.recv(4096)
+    except ConnectionResetError:
+        return b""
+
+
+LENGTH = b"content-length: 100000000\r\n"
+KEYED = b"authorization: Bearer key-of-the-first\r\n"
+
+
+@pytest.mark.parametrize(
+    ("headers", "first", "status"),
+    [
+        (LENGTH, b"{", b"401"),
+        (KEYED + LENGTH, b"{", b"413"),
+        (KEYED + b"content-length: 2000\r\n", b"{", b"408"),
+        (KEYED + b"transfer-encoding: chunked\r\n", b"c00\r\n" + b"x" * 3072 + b"\r\n", b"413"),
+        (KEYED + b"content-length: 2000\r\n", b"x" * 1500, b"503"),
+    ],
+    ids=["no key", "too large", "too slow", "too large as it comes", "too busy"],
+)
+def test_what_is_answered_before_its_body_is_whole_ends_the_connection(
+    redis_settings: RedisSettings, played: Families, headers: bytes, first: bytes, status: bytes
+) -> None:
+    """However long its caller would have gone on."""
+    del played
+    limits = {"max_body_bytes": 2048, "max_bodies_bytes": 1024, "body_timeout_s": 0.1}
+    with GatewayThread(redis_settings, api_keys=KEYS, **limits) as running:
+        told = trickle(running.port, headers, first)
+
+    assert told.startswith(b"HTTP/1.1 " + status)
+    assert b"\r\nconnection: close\r\n" in told.lower()
+
+
+def test_an_answer_is_read_by_whoever_still_sends(redis_settings: RedisSettings, played: Families) -> None:
+    """The line is not cut under it, and nothing of a whole body ends the connection."""
+    del played
+    with (
+        GatewayThread(redis_settings, api_keys=KEYS) as running,
+        httpx2.Client(base_url=running.url, timeout=LONG_S) as client,
+    ):
+        refused = client.post("/v1/jobs", content=b"x" * 8_000_000)
+        client.headers["authorization"] = "Bearer key-of-the-first"
+        served = client.post("/v1/jobs", json=ECHO)
+
+    assert problem(refused) == (401, "invalid_api_key")
+    assert (served.status_code, "connection" in served.headers) == (202, False)
 
 
 # ids and times
