@@ -11,14 +11,15 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
-from producers.gateway import uploads
+from producers.gateway import scanner, uploads
 from producers.gateway.desk import Desk, desk_of
 from producers.gateway.events import STILL_HERE, event
 from producers.gateway.leaving import while_connected
 from producers.gateway.problems import ABSENT, Problem, Refused
+from producers.gateway.uploads import Body
 from rpc import plans
 from rpc.calls import fetch
-from rpc.codec import from_json, to_json
+from rpc.codec import to_json
 from rpc.errors import InvalidInput, Timeout
 from rpc.messages import Reference, Reply, Success
 from rpc.parts import Progress
@@ -58,13 +59,12 @@ async def submit(request: Request) -> Response:
     Files among the inputs are `{"base64": "..."}`, or `{"ref": "<url>"}` where the worker opens it.
     """
     desk = desk_of(request)
-    content = await request.body()
-    body = from_json(content)
-    if not isinstance(body, dict):
-        raise InvalidInput("the body is no JSON object")
-    wanted = _wanted(desk, body)
-    call = await desk.options(request, wanted.model, content=[content])
-    call.update(_call(body))  # type: ignore[typeddict-item]
+    body = await uploads.read(request, scanner.BASE64, most_bytes=desk.redis.max_input_bytes)
+    told = with_all_files(body)
+    wanted = _wanted(desk, told)
+    _check_inside(desk, body, wanted)
+    call = await desk.options(request, wanted.model, content=body.content)
+    call.update(_call(told))  # type: ignore[typeddict-item]
     if "job_id" in call:
         # whoever names a job may come back for it
         call["cancel_abandoned"] = False
@@ -72,6 +72,16 @@ async def submit(request: Request) -> Response:
     if wait is None:
         return _queued(wanted.model, await _submit(desk, wanted, call))
     return await _waited(desk, request, wanted, call, float(wait[1]) if wait[1] else None)
+
+
+def with_all_files(body: Body) -> dict[str, Any]:
+    """Return the body with all its files, those in maps and lists too."""
+    if not body.files and b'"base64"' not in body.around:
+        return body.told
+    left = dict(body.files)
+    told = {name: uploads.with_files(value, left) for name, value in body.told.items()}
+    uploads.check_none(left)
+    return told
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +112,14 @@ def _wanted(desk: Desk, body: Mapping[str, Any]) -> Wanted:
         raise InvalidInput("options is no object")
     given = [_input(item) for item in inputs]
     return Wanted(desk.settings.model_aliases.get(model, model), op, given, options or {})
+
+
+def _check_inside(desk: Desk, body: Body, wanted: Wanted) -> None:
+    """Raise `InvalidInput` if files that are no inputs of their own are too large to travel inside their job."""
+    inside = sum(map(len, body.files.values())) - wanted.size
+    if inside > desk.redis.max_payload_bytes:
+        text = f"files of {inside} bytes inside of inputs or options are over the limit of"
+        raise InvalidInput(f"{text} {desk.redis.max_payload_bytes}; an input that is a file may be larger")
 
 
 BODY_FIELDS = ("model", "op", "inputs", "options", *CALL)
@@ -224,7 +242,7 @@ async def follow(request: Request, job: str) -> StreamingResponse:
 
 async def _events(desk: Desk, job: str, told: dict[str, Any]) -> AsyncIterator[bytes]:
     said_at = time.monotonic()
-    yield _event(told)
+    yield await _event(told)
     while "meta" not in told and "error" not in told:
         await asyncio.sleep(LOOK_S)
         try:
@@ -234,12 +252,12 @@ async def _events(desk: Desk, job: str, told: dict[str, Any]) -> AsyncIterator[b
             return
         if now != told:
             said_at, told = time.monotonic(), now
-            yield _event(told)
+            yield await _event(told)
         elif time.monotonic() - said_at >= SIGN_S:
             said_at = time.monotonic()
             yield STILL_HERE
 
 
-def _event(told: Mapping[str, Any]) -> bytes:
+async def _event(told: Mapping[str, Any]) -> bytes:
     name = "done" if "meta" in told or "error" in told else "progress"
-    return f"event: {name}\ndata: {to_json(told)}\n\n".encode()
+    return f"event: {name}\ndata: {await _written(told)}\n\n".encode()

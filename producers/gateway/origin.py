@@ -26,6 +26,13 @@ class TextRequest(BaseModel):
     model: str = "siglip"
 
 
+MOST_TEXT_BYTES = uploads.MIB
+"""The largest body that a text of 10,000 characters may come in, however it is spelled."""
+
+TEXT = uploads.json_body(
+    {"text": {"type": "string", "minLength": 1, "maxLength": 10_000}, "model": {"type": "string", "default": "siglip"}},
+    ["text"],
+)
 AUDIO = uploads.json_body(
     {"audio_base64": {"type": "string"}, "language": {"type": ["string", "null"]}}, ["audio_base64"]
 )
@@ -54,10 +61,11 @@ async def transcribe(request: Request) -> Response:
     return _told(started, {name: told[name] for name in ("text", "segments", "language")}, answered.headers)
 
 
-@router.post("/embed/text")
-async def embed_text(request: Request, given: TextRequest) -> Response:
+@router.post("/embed/text", openapi_extra=TEXT)
+async def embed_text(request: Request) -> Response:
     """Return the vector of a text, of unit norm."""
     started, desk = time.monotonic(), desk_of(request)
+    given = uploads.valid(TextRequest, await uploads.read_small(request, most_bytes=MOST_TEXT_BYTES))
     model = await desk.served(given.model, "embed_text")
     call = await desk.options(request, model, content=[given.text.encode()])
     answered = await desk.answer(request, plans.embed_text(desk.light.asked(model, "embed_text"), given.text, call))

@@ -132,6 +132,34 @@ def test_bodies_of_all_requests_together_have_a_limit(redis_settings: RedisSetti
         eventually(lambda: client.post("/v1/jobs", json=full).status_code == 202, what="there is room again")
 
 
+FILE = b"QUJD" * 50_000
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "code"),
+    [
+        ("/v1/jobs", b'{"model": "echo", "op": "echo", "inputs": ["' + b"x" * 5_000_000 + b'"]}', "body_too_large"),
+        ("/v1/jobs", b'{"model": "echo", "op": "echo", "inputs": [' + b"0," * 60_000 + b"0]}", "body_too_large"),
+        ("/v1/embeddings", b'{"model": "bge-m3", "input": "' + b"x" * 5_000_000 + b'"}', "body_too_large"),
+        ("/embed/text", b'{"text": "' + b"x" * 1_100_000 + b'"}', "body_too_large"),
+        ("/v1/jobs", b'{"model": "echo", "op": "echo", "inputs": [{"base64": "' + FILE + b'"}]}', "input_too_large"),
+        ("/v1/embeddings", b'{"model": "siglip", "input": "data:image/png;base64,' + FILE + b'"}', "input_too_large"),
+    ],
+    ids=["texts", "values", "inputs", "a text", "a file", "a picture"],
+)
+def test_what_would_hold_all_others_up_is_too_large(
+    redis_settings: RedisSettings, played: Families, path: str, body: bytes, code: str
+) -> None:
+    """JSON is parsed at once, so what is to be parsed has a limit, and files are decoded as they come."""
+    del played
+    limited = redis_settings.model_copy(update={"max_input_bytes": 100_000})
+    with GatewayThread(limited) as running, httpx2.Client(base_url=running.url, timeout=LONG_S) as client:
+        told = client.post(path, content=body)
+
+    assert problem(told) == (413, code)
+    assert ("/v1/audio/transcriptions" in told.json()["detail"]) is (code == "body_too_large" and path != "/embed/text")
+
+
 def test_a_body_that_stands_still_is_given_up(redis_settings: RedisSettings, played: Families) -> None:
     """And its caller told, if it still listens."""
     del played

@@ -14,7 +14,7 @@ from rpc.consumer import Consumer
 from rpc.errors import ModelError
 from rpc.messages import Failure
 from rpc.parts import Part, part_field, total_field
-from tests.answering import echo, job_of, read_one, reply_with, show_life
+from tests.answering import echo, given, job_of, read_one, reply_with, show_life
 from tests.conftest import ON_VALKEY, MakeConsumer
 from tests.families import OPS
 from tests.gateways import GatewayThread
@@ -83,6 +83,34 @@ def test_files_travel_in_base64_and_arrays_come_as_lists(http: httpx2.Client, wo
     assert http.get(place).json()["result"] == {"vectors": [[1.0, 0.0], [0.0, 1.0]], "raw": {"base64": "AQ=="}}
 
 
+def test_large_files_arrive_whole_wherever_they_stand(http: httpx2.Client, worker: Consumer) -> None:
+    """Beside texts and small files, and in what is no file itself."""
+    large, small = np.random.default_rng(1).bytes(3_000_000), b"\x00\xff"
+    files = [{"base64": base64.b64encode(content).decode()} for content in (large, small, large[:90_000])]
+    http.post("/v1/jobs", json={**ECHO, "inputs": [files[0], "text", files[1], {"inside": [files[2]]}]})
+    delivery = read_one(worker)
+
+    assert given(worker, delivery) == [large, "text", small, {"inside": [large[:90_000]]}]
+
+
+def test_a_large_file_counts_in_what_a_key_stands_for(http: httpx2.Client) -> None:
+    """Although it is not kept as it came."""
+    key = {"idempotency-key": "order-1"}
+    contents = [np.random.default_rng(seed).bytes(100_000) for seed in (1, 1, 2)]
+    bodies = [{**ECHO, "inputs": [{"base64": base64.b64encode(content).decode()}]} for content in contents]
+
+    assert [http.post("/v1/jobs", json=body, headers=key).status_code for body in bodies] == [202, 202, 422]
+
+
+def test_files_that_are_no_inputs_have_a_limit_of_their_own(http: httpx2.Client) -> None:
+    """They would travel inside the job."""
+    inside = {"base64": base64.b64encode(bytes(9_000_000)).decode()}
+    told = http.post("/v1/jobs", json={**ECHO, "inputs": [{"inside": inside}]})
+
+    assert (told.status_code, told.json()["error"]["code"]) == (422, "invalid_input")
+    assert "may be larger" in told.json()["detail"]
+
+
 def test_what_the_caller_says_of_the_job_reaches_it(http: httpx2.Client, worker: Consumer) -> None:
     """Its id, lane, times and options."""
     said: dict[str, Any] = {"job_id": "mine:1", "lane": "bulk", "timeout_s": 7, "keep_s": 90.5, "options": {"a": 1}}
@@ -108,7 +136,8 @@ def test_what_the_caller_says_of_the_job_reaches_it(http: httpx2.Client, worker:
         ({"job_id": "a/b"}, "job id"),
         ({"job_id": 7}, "job_id"),
         ({"inputs": [{"blob": 3}]}, "blob"),
-        ({"inputs": [{"base64": "*"}]}, "json"),
+        ({"inputs": [{"base64": "*"}]}, "base64"),
+        ({"inputs": [{"base64": 7}]}, "base64"),
         ({"sense": 1}, "no field 'sense'"),
     ],
 )

@@ -98,6 +98,22 @@ def test_a_data_uri_is_a_picture(sdk: OpenAI) -> None:
     assert np.allclose(found.embedding, vector_of(pixels, normalize=True), atol=1e-6)
 
 
+def test_a_large_picture_arrives_whole(sdk: OpenAI) -> None:
+    """Although it is decoded piece by piece, and whatever the case of its head."""
+    pixels = np.random.default_rng(2).integers(0, 255, (300, 200, 3), np.uint8)
+    uri = picture_uri(pixels)
+    upper = uri.replace("data:image/png;base64", "DATA:Image/PNG;BASE64")
+    found = sdk.embeddings.create(model="siglip", input=[uri, upper]).data
+
+    assert [np.allclose(item.embedding, vector_of(pixels, normalize=True), atol=1e-6) for item in found] == [True] * 2
+
+
+def test_a_large_file_that_is_no_picture_is_refused(sdk: OpenAI) -> None:
+    """It would be a very strange text."""
+    with pytest.raises(openai.UnprocessableEntityError, match="where none belongs"):
+        sdk.embeddings.create(model="siglip", input="data:audio/wav;base64," + "QUJD" * 30_000)
+
+
 def test_token_ids_are_refused_with_what_to_do(sdk: OpenAI) -> None:
     """They are of a vocabulary the models here do not have."""
     for tokens in ([1, 2, 3], [[1, 2], [3]]):

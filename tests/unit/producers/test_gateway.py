@@ -1,8 +1,13 @@
 """What the gateway decides without a socket: keys, files in JSON, whether work gets done, what a problem says."""
 
 import base64
+import gc
 import itertools
 import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.gateway import problems
+from producers.gateway import jobs, problems, scanner, uploads
 from producers.gateway.directory import Watch
 from producers.gateway.envelope import FAULT
 from producers.gateway.problems import Refused
+from producers.gateway.scanner import Scanner
 from producers.gateway.settings import GatewaySettings
-from producers.gateway.uploads import Base64Field, of_data_uri
+from producers.gateway.uploads import Base64Field, Body, json_object, of_data_uri, with_files
 from rpc.errors import BY_CODE, InvalidInput, PartialFailure, QueueFull, Timeout
 from rpc.inspection import LaneState, ModelState
 from rpc.settings import SettingError
@@ -102,7 +108,142 @@ def test_a_file_over_the_limit_is_refused_while_it_comes() -> None:
 def test_a_data_uri_is_in_base64(uri: str) -> None:
     """Another is refused by where it stands."""
     with pytest.raises(InvalidInput, match="input 3"):
-        of_data_uri(uri, "input 3")
+        of_data_uri(uri, "input 3", {})
+
+
+def scanned(body: bytes, cuts: list[int], opening: re.Pattern[bytes], *, least: int = 8) -> Body:
+    """Return what is read of a body that comes in pieces, its files taken out from so many bytes of text on."""
+    taking = Scanner(opening, "a file", most_bytes=10_000, least=least)
+    places = [0, *sorted(cut % (len(body) + 1) for cut in cuts), len(body)]
+    for start, end in itertools.pairwise(places):
+        taking.feed(body[start:end])
+    return Body(json_object(bytes(taking.rest)), taking.files(), taking.unmarked())
+
+
+def base64_of(content: bytes) -> str:
+    """Return base64 in one line."""
+    return base64.b64encode(content).decode()
+
+
+@given(
+    st.lists(st.binary(max_size=60) | st.text(max_size=12) | st.integers(), max_size=6),
+    st.lists(st.integers(0, 3000), max_size=8),
+    st.booleans(),
+    st.sampled_from([(",", ":"), (", ", ": "), (" ,\n", " :\t ")]),
+)
+def test_files_anywhere_in_json_are_read_wherever_it_is_cut(
+    inputs: list[bytes | str | int],
+    cuts: list[int],
+    escaped: bool,  # noqa: FBT001 (drawn)
+    separators: tuple[str, str],
+) -> None:
+    """Long ones decoded as they come, short ones afterwards, in maps and lists as well; all else is as it was."""
+    told: list[Any] = [{"base64": base64_of(item)} if isinstance(item, bytes) else item for item in inputs]
+    # what only looks like a file is none
+    told += [{"deep": list(told)}, {'a\\"base64': 'x", "base64": "' + "QUJD" * 9}, {"base64": "no", "beside": 1}]
+    body = json.dumps({"inputs": told}, separators=separators)
+    if escaped:
+        body = body.replace("/", "\\/")
+    found = scanned(body.encode(), cuts, scanner.BASE64)
+    left = dict(found.files)
+
+    assert with_files(found.told, left) == {"inputs": [*inputs, {"deep": inputs}, *told[-2:]]}
+    assert left == {}
+    assert [file for file in found.files.values() if len(base64_of(file)) < 8] == []
+
+
+@given(st.lists(st.binary(min_size=1, max_size=60), max_size=5), st.lists(st.integers(0, 3000), max_size=8))
+def test_data_uris_are_read_wherever_they_are_cut(contents: list[bytes], cuts: list[int]) -> None:
+    """Their heads stay where they were, and say what they are."""
+    heads = ["data:image/png;base64,", "DATA:Image/PNG;x=1;BASE64,"]
+    uris = [f"{heads[place % 2]}{base64_of(content)}" for place, content in enumerate(contents)]
+    found = scanned(json.dumps({"input": uris}).encode(), cuts, scanner.DATA_URI)
+    left = dict(found.files)
+
+    assert [of_data_uri(uri, "input", left) for uri in found.told["input"]] == contents
+    assert [uri.partition(",")[0] for uri in found.told["input"]] == [uri.partition(",")[0] for uri in uris]
+    assert left == {}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"inputs": [{"base64": "QUJDQUJDQUJD", "beside": 1}]}',
+        b'{"inputs": [{"base64": "QUJDQUJDQUJD", "base64": "QUJDQUJDQUJE"}]}',
+        b'{"inputs": [{"base64": "QUJDQUJDQUJD*"}]}',
+        b'{"inputs": [{"base64": "QUJDQUJDQUJ"}]}',
+        b'{"inputs": [{"base64": "QUJDQUJDQUJD"}], "inputs": []}',
+        b'{"inputs": [{"base64": "QUJDQUJDQUJD"}',
+        b'{"inputs": [{"base64": "QUJDQUJDQUJD',
+        b'{"inputs": [{"base64": 7}]}',
+        b'{"inputs": [{"base64": "*"}]}',
+    ],
+)
+def test_what_is_no_file_of_an_input_is_refused(body: bytes) -> None:
+    """As the caller's fault."""
+    with pytest.raises((InvalidInput, Refused)):
+        jobs.with_all_files(scanned(body, [7, 30, 31], scanner.BASE64))
+
+
+def test_equal_bodies_have_equal_content_and_others_do_not() -> None:
+    """However their files came, and wherever in the body they stand."""
+
+    def content(*inputs: Any, cuts: list[int] | None = None) -> list[bytes]:
+        return list(scanned(json.dumps({"inputs": inputs}).encode(), cuts or [], scanner.BASE64).content)
+
+    one, two = {"base64": base64_of(b"one file, and")}, {"base64": base64_of(b"another file.")}
+
+    assert content(one, two) == content(one, two, cuts=[5, 40, 41])
+    assert len({tuple(content(*inputs)) for inputs in itertools.permutations([one, two, "x"])}) == 6
+
+
+@pytest.mark.parametrize(
+    ("text", "least", "most"),
+    [
+        (b"{}", 1, 1),
+        (b'{"a": [1, 2, {"b": "x, [y]"}], "c": "\\",\\"[[[{{{,"}', 4, 12),
+        (b"[" + b"[]," * 100_000, 100_000, 200_001),
+        (b'["a' + b'","' * 100_000, 100_000, 100_001),
+    ],
+)
+def test_values_are_counted_and_texts_are_not_looked_into(text: bytes, least: int, most: int) -> None:
+    """So that a limit on them is none on what people write."""
+    assert least <= uploads.values_of(text) <= most
+
+
+@pytest.mark.bound
+def test_no_piece_of_a_body_holds_the_loop() -> None:
+    """Neither of an hour of audio, nor of many small files, nor what is parsed when it has come whole."""
+    hour = b'{"inputs": [{"base64": "' + b"QUJD" * 10_000_000 + b'"}]}'
+    many = b'{"inputs": [' + b",".join([b'{"base64": "' + b"QUJD" * 260 + b'"}'] * 10_000) + b"]}"
+    texts = b'{"inputs": ["' + b'\\u00e9, [\\"\\n' * (uploads.MOST_REST // 17) + b'"]}'
+    # as the gateway does when it starts
+    gc.collect()
+    gc.freeze()
+    held = [took_ms for body in (hour, many, texts) for took_ms in _reading_ms(body)]
+    gc.unfreeze()
+
+    assert max(held) < 50
+
+
+def _reading_ms(body: bytes) -> Iterator[float]:
+    """Read a body in pieces as large as they come, and yield how long each step takes."""
+    taking = Scanner(scanner.BASE64, "a file", most_bytes=10**9, least=uploads.LEAST_FILE)
+    for start in range(0, len(body), PIECE):
+        yield _took_ms(partial(taking.feed, body[start : start + PIECE]))
+    rest = bytes(taking.rest)
+    last: list[Callable[[], object]] = [partial(uploads.values_of, rest), partial(json_object, rest), taking.files]
+    yield from map(_took_ms, last)
+
+
+PIECE = 256 * 1024
+
+
+def _took_ms(step: Callable[[], object]) -> float:
+    """Return how much of a processor's time a step takes, which others that run beside it do not change."""
+    began = time.thread_time()
+    step()
+    return (time.thread_time() - began) * 1000
 
 
 def state(waiting: int, done: int, *, workers: int = 1) -> dict[str, ModelState]:
