@@ -5,7 +5,7 @@ import json
 import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import httpx2
@@ -132,7 +132,42 @@ def test_bodies_of_all_requests_together_have_a_limit(redis_settings: RedisSetti
         eventually(lambda: client.post("/v1/jobs", json=full).status_code == 202, what="there is room again")
 
 
+JSON, FORM = "application/json", "multipart/form-data; boundary=m"
+MULTIPART = (
+    b'--m\r\ncontent-disposition: form-data; name="model"\r\n\r\nwhisper\r\n'
+    b'--m\r\ncontent-disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+)
 FILE = b"QUJD" * 50_000
+ROUTES = [
+    ("/v1/jobs", JSON, b'{"inputs": ["'),
+    ("/v1/embeddings", JSON, b'{"input": "'),
+    ("/asr/transcribe", JSON, b'{"audio_base64": "'),
+    ("/embed/vision", JSON, b'{"image_base64": "'),
+    ("/embed/text", JSON, b'{"text": "'),
+    ("/v1/audio/transcriptions", FORM, MULTIPART),
+    ("/face/detect", FORM, MULTIPART),
+]
+
+
+def chunked(port: int, path: str, kind: str, pieces: Sequence[bytes]) -> bytes:
+    """Send the beginning of a body that does not say how long it is, and return the status of the answer."""
+    with socket.create_connection(("127.0.0.1", port), LONG_S) as link:
+        head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: {kind}\r\ntransfer-encoding: chunked\r\n\r\n"
+        link.sendall(head.encode() + b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces))
+        return link.recv(4096).partition(b" ")[2][:3]
+
+
+@pytest.mark.parametrize(("path", "kind", "start"), ROUTES, ids=[path for path, _, _ in ROUTES])
+def test_whatever_a_body_holds_it_may_be_neither_too_large_nor_too_slow(
+    redis_settings: RedisSettings, played: Families, path: str, kind: str, start: bytes
+) -> None:
+    """JSON, base64 and forms have the same limits."""
+    del played
+    with GatewayThread(redis_settings, body_timeout_s=0.1, max_body_bytes=4096) as running:
+        slow = chunked(running.port, path, kind, [start])
+        large = chunked(running.port, path, kind, [start, *[b"QUJD" * 256] * 5])
+
+    assert (slow, large) == (b"408", b"413")
 
 
 @pytest.mark.parametrize(
