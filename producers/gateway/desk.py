@@ -18,9 +18,10 @@ from producers.gateway.metrics import Metrics
 from producers.gateway.problems import ABSENT, BROKEN, Problem, Refused
 from producers.gateway.settings import GatewaySettings
 from rpc import AsyncClient, RedisSettings
+from rpc.calls import submit
 from rpc.idempotency import claim
 from rpc.keys import check_lane, check_model
-from rpc.messages import Reply
+from rpc.messages import Job, Reply
 from rpc.plans import Plan
 from rpc.requests import DEFAULT_TIMEOUT_S, CallOptions
 
@@ -72,31 +73,38 @@ class Desk:
             raise Refused(Problem(404, "model_not_found", f"{name} does not offer {op}", ABSENT, "model"))
         return name
 
-    async def options(
-        self, request: Request, model: str, *, content: Sequence[bytes] = (), default_s: float = DEFAULT_TIMEOUT_S
-    ) -> CallOptions:
-        """Return how a request wants its jobs carried out; equal `content` makes equal requests.
-
-        Raises `Refused` if an `Idempotency-Key` was used for other content before.
-        """
+    def options(self, request: Request, *, default_s: float = DEFAULT_TIMEOUT_S) -> CallOptions:
+        """Return how a request wants its jobs carried out."""
         call = CallOptions(timeout_s=timeout_s(request, default_s), cancel_abandoned=True)
         if lane := request.headers.get("x-penstock-lane"):
             call["lane"] = check_lane(lane)
         if name := idempotency.name_of(request):
-            await self._claim(name, [model.encode(), *content])
             call["job_id"] = idempotency.job_id(name)
             call["cancel_abandoned"] = False
         return call
 
-    async def _claim(self, name: str, content: Sequence[bytes]) -> None:
+    async def claim(self, request: Request, jobs: Sequence[Job], content: Sequence[bytes]) -> None:
+        """Note which request the `Idempotency-Key` stands for, if one is named; equal `content` makes equal requests.
+
+        To be asked when nothing else can be wrong. Raises `Refused` if the key was used for other content before.
+        """
+        name = idempotency.name_of(request)
+        if name is None:
+            return
+        # what cannot be sent is refused before its key stands for it; nothing is sent here
+        next(submit(self.redis, jobs))
         # a recording takes a while
-        fingerprint = await asyncio.to_thread(idempotency.fingerprint, content)
+        fingerprint = await asyncio.to_thread(idempotency.fingerprint, [jobs[0].model.encode(), *content])
         if not await self.light.ask(claim(self.redis.prefix, name, fingerprint)):
             text = "this Idempotency-Key was used for another request"
             raise Refused(Problem(422, "idempotency_key_reused", text, param="Idempotency-Key"))
 
-    async def answer(self, request: Request, plan: Plan[T]) -> Answered[T]:
-        """Carry a plan out for as long as its caller is there; raise what the model's side said went wrong."""
+    async def answer(self, request: Request, plan: Plan[T], *, content: Sequence[bytes]) -> Answered[T]:
+        """Carry a plan out for as long as its caller is there; raise what the model's side said went wrong.
+
+        Of what has an `Idempotency-Key`, equal `content` makes equal requests.
+        """
+        await self.claim(request, plan.jobs, content)
         told: list[Reply] = []
 
         def answer(replies: Sequence[Reply]) -> T:

@@ -106,13 +106,13 @@ async def _embed(desk: Desk, request: Request, wanted: Wanted, inputs: Sequence[
     if not any(pictures):
         uploads.check_none(left)
         model = await desk.served(wanted.model, "embed_text")
-        call = await desk.options(request, model, content=body.content)
-        return await desk.answer(request, _plan(desk, model, "embed_text", inputs, call))
+        plan = _plan(desk, model, "embed_text", inputs, desk.options(request))
+        return await desk.answer(request, plan, content=body.content)
     model = await desk.served(wanted.model, "embed_image")
-    call = await desk.options(request, model, content=body.content)
     files = [await asyncio.to_thread(_picture, uri, f"input {place}", left) for place, uri in enumerate(inputs)]
     uploads.check_none(left)
-    return await desk.answer(request, _plan(desk, model, "embed_image", files, call))
+    plan = _plan(desk, model, "embed_image", files, desk.options(request))
+    return await desk.answer(request, plan, content=body.content)
 
 
 def _is_picture(text: str) -> bool:

@@ -17,13 +17,13 @@ from producers.gateway.events import STILL_HERE, event
 from producers.gateway.leaving import while_connected
 from producers.gateway.problems import ABSENT, Problem, Refused
 from producers.gateway.uploads import Body
-from rpc import plans
+from rpc import plans, requests
 from rpc.calls import fetch
 from rpc.codec import to_json
 from rpc.errors import InvalidInput, Timeout
 from rpc.messages import Reference, Reply, Success
 from rpc.parts import Progress
-from rpc.requests import CallOptions
+from rpc.requests import Asked, CallOptions
 
 router = APIRouter(tags=["jobs"])
 
@@ -63,15 +63,15 @@ async def submit(request: Request) -> Response:
     told = with_all_files(body)
     wanted = _wanted(desk, told)
     _check_inside(desk, body, wanted)
-    call = await desk.options(request, wanted.model, content=body.content)
+    call = desk.options(request)
     call.update(_call(told))  # type: ignore[typeddict-item]
     if "job_id" in call:
         # whoever names a job may come back for it
         call["cancel_abandoned"] = False
     wait = _WAIT.search(request.headers.get("prefer", ""))
     if wait is None:
-        return _queued(wanted.model, await _submit(desk, wanted, call))
-    return await _waited(desk, request, wanted, call, float(wait[1]) if wait[1] else None)
+        return _queued(wanted.model, await _submit(desk, request, wanted, call, body.content))
+    return await _waited(desk, request, wanted, call, body.content, float(wait[1]) if wait[1] else None)
 
 
 def with_all_files(body: Body) -> dict[str, Any]:
@@ -148,25 +148,35 @@ def _queued(model: str, job_id: str) -> Response:
     return Response(to_json(told), 202, headers, "application/json")
 
 
-async def _waited(desk: Desk, request: Request, wanted: Wanted, call: CallOptions, wait_s: float | None) -> Response:
+async def _waited(
+    desk: Desk,
+    request: Request,
+    wanted: Wanted,
+    call: CallOptions,
+    content: Sequence[bytes],
+    wait_s: float | None,
+) -> Response:
     await desk.served(wanted.model, wanted.op)
-    client = desk.client(wanted.size)
     if wait_s is not None and wait_s < call["timeout_s"]:
         # the job goes on when the caller has waited enough
-        job_id = await _submit(desk, wanted, call)
+        job_id = await _submit(desk, request, wanted, call, content)
         try:
             with while_connected(request):
-                result = await client.result(wanted.model, job_id, timeout_s=wait_s)
+                result = await desk.client(wanted.size).result(wanted.model, job_id, timeout_s=wait_s)
         except Timeout:
             return _queued(wanted.model, job_id)
         return await _succeeded(wanted.model, job_id, result, {})
-    plan = plans.any_op(client.asked(wanted.model, wanted.op, wanted.options), wanted.inputs, call)
-    answered = await desk.answer(request, plan)
+    asked = desk.client(wanted.size).asked(wanted.model, wanted.op, wanted.options)
+    plan = plans.any_op(asked, wanted.inputs, call)
+    answered = await desk.answer(request, plan, content=content)
     return await _succeeded(wanted.model, plan.jobs[0].id, answered.value, answered.headers)
 
 
-async def _submit(desk: Desk, wanted: Wanted, call: CallOptions) -> str:
+async def _submit(desk: Desk, request: Request, wanted: Wanted, call: CallOptions, content: Sequence[bytes]) -> str:
+    job = requests.job(Asked(wanted.model, wanted.op, wanted.options), wanted.inputs, call)
+    await desk.claim(request, [job], content)
     told = CallOptions(**{name: value for name, value in call.items() if name != "cancel_abandoned"})  # type: ignore[typeddict-item]
+    told["job_id"] = job.id
     return await desk.client(wanted.size).submit(wanted.model, wanted.op, wanted.inputs, wanted.options, **told)
 
 

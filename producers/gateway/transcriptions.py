@@ -2,8 +2,9 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, Literal, get_args
 
 from fastapi import APIRouter, Form, Request, Response, UploadFile
@@ -29,6 +30,9 @@ LOOK_S = 0.25
 """Seconds between two looks at what is done of a recording."""
 
 WINDOWS_A_LOOK = 64
+
+Answer = Callable[[], Coroutine[Any, Any, Answered[Transcript]]]
+"""Waits for the whole transcript."""
 
 STREAMS = "text/event-stream"
 
@@ -60,17 +64,15 @@ async def transcribe(  # noqa: PLR0913 (the fields of a form are the arguments o
     shape = _shape(response_format, timestamp_granularities or [])
     name = await desk.served(model, "transcribe")
     audio = await uploads.of_form(file, most_bytes=desk.redis.max_input_bytes)
-    call = await desk.options(
-        request, name, content=[f"{language} {shape}".encode(), audio], default_s=TRANSCRIBE_TIMEOUT_S
-    )
+    content = [f"{language} {shape}".encode(), audio]
     options: dict[str, Any] = {"word_timestamps": shape.words, **({"language": language} if language else {})}
     asked = desk.client(len(audio)).asked(name, "transcribe", options)
-    plan = plans.transcribe(asked, audio, call)
+    plan = plans.transcribe(asked, audio, desk.options(request, default_s=TRANSCRIBE_TIMEOUT_S))
     passed_over = [name for name, value in (("prompt", prompt), ("temperature", temperature)) if value]
     headers = {"x-penstock-ignored": ", ".join(passed_over)} if passed_over else {}
     if stream:
-        return await _streamed(desk, request, plan, headers)
-    answered = await desk.answer(request, plan)
+        return await _streamed(desk, plan, partial(desk.answer, request, plan, content=content), headers)
+    answered = await desk.answer(request, plan, content=content)
     return written(answered, shape, headers)
 
 
@@ -118,10 +120,10 @@ def _verbose(transcript: Transcript, shape: Shape) -> dict[str, Any]:
 
 
 async def _streamed(
-    desk: Desk, request: Request, plan: Plan[Transcript], headers: Mapping[str, str]
+    desk: Desk, plan: Plan[Transcript], answer: Answer, headers: Mapping[str, str]
 ) -> StreamingResponse:
     """Return the answer that tells segment by segment; what goes wrong before the first has its own status."""
-    events = _events(desk, request, plan)
+    events = _events(desk, plan, answer)
     first = await anext(events)
 
     async def body() -> AsyncIterator[bytes]:
@@ -132,8 +134,8 @@ async def _streamed(
     return StreamingResponse(body(), 200, headers, STREAMS)
 
 
-async def _events(desk: Desk, request: Request, plan: Plan[Transcript]) -> AsyncIterator[bytes]:
-    answering = asyncio.create_task(desk.answer(request, plan))
+async def _events(desk: Desk, plan: Plan[Transcript], answer: Answer) -> AsyncIterator[bytes]:
+    answering = asyncio.create_task(answer())
     windows, told = 0, 0
     try:
         while not (await asyncio.wait([answering], timeout=LOOK_S))[0]:

@@ -448,6 +448,34 @@ def test_a_key_stands_for_one_request(front: GatewayThread, slow: Consumer) -> N
     assert len(slow.read(["interactive"], 9, block_ms=10)) == 2
 
 
+FOR_A_WHILE = {"prefer": "wait=9"}
+
+WRONG: list[tuple[str, dict[str, Any], dict[str, str]]] = [
+    ("/v1/jobs", {**ECHO, "lane": "fast"}, {}),
+    ("/v1/jobs", {**ECHO, "timeout_s": 0}, FOR_A_WHILE),
+    ("/v1/jobs", {**ECHO, "keep_s": -1}, WAIT),
+    ("/v1/jobs", {**ECHO, "op": ""}, {}),
+    ("/v1/jobs", {**ECHO, "op": "sing"}, FOR_A_WHILE),
+    ("/v1/jobs", {**ECHO, "op": "sing"}, WAIT),
+    ("/v1/jobs", {**ECHO, "inputs": [{"blob": 1}]}, {}),
+    ("/v1/jobs", {**ECHO, "inputs": [{"blob": 1}]}, WAIT),
+    ("/v1/embeddings", {"model": "siglip", "modality": "image", "input": "data:image/png;base64,*"}, {}),
+    ("/v1/embeddings", {"model": "siglip", "input": ["text", "data:image/png;base64,QUJD"]}, {}),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "headers"), WRONG)
+def test_what_is_refused_uses_no_key_up(
+    http: httpx2.Client, path: str, body: dict[str, Any], headers: dict[str, str]
+) -> None:
+    """The request put right may come under the same key."""
+    key = {"idempotency-key": "order-3", **headers}
+    wrong = http.post(path, json=body, headers=key)
+    right = http.post(path, json=ECHO if path == "/v1/jobs" else {"model": "siglip", "input": "text"}, headers=key)
+
+    assert (wrong.status_code in {404, 422}, right.is_success) == (True, True)
+
+
 def test_a_time_that_is_up_is_told(front: GatewayThread) -> None:
     """With 504, whether the caller says how long it waits or OpenAI's client does."""
     with httpx2.Client(base_url=front.url, timeout=LONG_S) as http:
