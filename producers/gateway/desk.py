@@ -4,21 +4,23 @@ A caller who disconnects has its jobs cancelled, unless it named an `Idempotency
 """
 
 import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from fastapi import Request
 
 from producers.gateway import idempotency, problems
 from producers.gateway.directory import Directory, offers
 from producers.gateway.headers import timeout_s, timings
-from producers.gateway.leaving import while_connected
+from producers.gateway.leaving import Gone, while_connected
 from producers.gateway.metrics import Metrics
 from producers.gateway.problems import ABSENT, BROKEN, Problem, Refused
 from producers.gateway.settings import GatewaySettings
 from rpc import AsyncClient, RedisSettings
-from rpc.calls import submit
+from rpc.calls import fetch, submit
+from rpc.errors import Timeout, Unavailable
 from rpc.idempotency import claim
 from rpc.keys import check_lane, check_model
 from rpc.messages import Job, Reply
@@ -119,6 +121,38 @@ class Desk:
             value = await client.carry_out(Plan(plan.jobs, plan.call, answer))
         self.metrics.batched(model, told)
         return Answered(value, timings(told))
+
+    async def answer_within(
+        self, request: Request, model: str, job_id: str, wait_s: float, *, cancels: bool
+    ) -> Answered[Mapping[str, Any]] | None:
+        """Wait so long for the result of a job that is queued; None if it takes longer. Raises the job's error.
+
+        With `cancels`, the job is cancelled if its caller leaves meanwhile.
+        """
+        try:
+            # what takes longer has not ended
+            with self.metrics.measured(model, unless=(Timeout,)), while_connected(request):
+                value = await self.light.result(model, job_id, timeout_s=wait_s)
+        except Timeout:
+            return None
+        except Gone:
+            if cancels:
+                await self._cancel(model, job_id)
+            raise
+        told = await self._kept(model, job_id)
+        self.metrics.batched(model, told)
+        return Answered(value, timings(told))
+
+    async def _cancel(self, model: str, job_id: str) -> None:
+        # without Redis there is nobody to tell
+        with contextlib.suppress(Unavailable):
+            await self.light.cancel(model, job_id)
+
+    async def _kept(self, model: str, job_id: str) -> list[Reply]:
+        """Return the reply to a job once more, for what it says of itself; none if it is not kept."""
+        with contextlib.suppress(Unavailable):
+            return list((await self.light.ask(fetch(self.redis.prefix, [(model, job_id)]))).values())
+        return []
 
 
 def desk_of(request: Request) -> Desk:

@@ -14,13 +14,12 @@ from fastapi.responses import StreamingResponse
 from producers.gateway import scanner, uploads
 from producers.gateway.desk import Desk, desk_of
 from producers.gateway.events import STILL_HERE, event
-from producers.gateway.leaving import while_connected
 from producers.gateway.problems import ABSENT, Problem, Refused
 from producers.gateway.uploads import Body
 from rpc import plans, requests
 from rpc.calls import fetch
 from rpc.codec import to_json
-from rpc.errors import InvalidInput, Timeout
+from rpc.errors import InvalidInput
 from rpc.messages import Reference, Reply, Success
 from rpc.parts import Progress
 from rpc.requests import Asked, CallOptions
@@ -160,12 +159,11 @@ async def _waited(
     if wait_s is not None and wait_s < call["timeout_s"]:
         # the job goes on when the caller has waited enough
         job_id = await _submit(desk, request, wanted, call, content)
-        try:
-            with while_connected(request):
-                result = await desk.client(wanted.size).result(wanted.model, job_id, timeout_s=wait_s)
-        except Timeout:
+        cancels = call.get("cancel_abandoned", False)
+        within = await desk.answer_within(request, wanted.model, job_id, wait_s, cancels=cancels)
+        if within is None:
             return _queued(wanted.model, job_id)
-        return await _succeeded(wanted.model, job_id, result, {})
+        return await _succeeded(wanted.model, job_id, within.value, within.headers)
     asked = desk.client(wanted.size).asked(wanted.model, wanted.op, wanted.options)
     plan = plans.any_op(asked, wanted.inputs, call)
     answered = await desk.answer(request, plan, content=content)

@@ -384,22 +384,56 @@ def front(redis_settings: RedisSettings, slow: Consumer) -> Iterator[GatewayThre
         yield running
 
 
-def post(front: GatewayThread, headers: str, body: dict[str, Any]) -> socket.socket:
+def post(front: GatewayThread, headers: str, body: dict[str, Any], *, prefer: str = "wait") -> socket.socket:
     """Ask on a socket of its own, which the test may close."""
     content = json.dumps(body).encode()
     link = socket.create_connection(("127.0.0.1", front.port), LONG_S)
-    head = f"POST /v1/jobs HTTP/1.1\r\nhost: x\r\ncontent-length: {len(content)}\r\nprefer: wait\r\n{headers}\r\n"
+    head = f"POST /v1/jobs HTTP/1.1\r\nhost: x\r\ncontent-length: {len(content)}\r\nprefer: {prefer}\r\n{headers}\r\n"
     link.sendall(head.encode() + content)
     return link
 
 
-def test_a_caller_who_leaves_has_its_job_cancelled(front: GatewayThread, slow: Consumer) -> None:
-    """The worker need not do what nobody waits for."""
-    link = post(front, "", ECHO)
+@pytest.mark.parametrize("named", [{"idempotency-key": "order-4"}, {}], ids=["a key", "a job"])
+def test_a_caller_who_named_its_job_may_leave(front: GatewayThread, slow: Consumer, named: dict[str, str]) -> None:
+    """Also while it waits for a while: the job goes on, and it can come back for it."""
+    body = ECHO if named else {**ECHO, "job_id": "mine"}
+    link = post(front, "".join(f"{name}: {value}\r\n" for name, value in named.items()), body, prefer="wait=20")
+    delivery = read_one(slow)
+    link.close()
+    eventually(lambda: 'status="error"} 1.0' in httpx2.get(f"{front.url}/metrics").text, what="the gateway has noticed")
+
+    assert slow.answered([delivery]) == set()
+
+
+@pytest.mark.parametrize("prefer", ["wait", "wait=20"])
+def test_a_caller_who_leaves_has_its_job_cancelled(front: GatewayThread, slow: Consumer, prefer: str) -> None:
+    """The worker need not do what nobody waits for, however long its caller meant to wait."""
+    link = post(front, "", ECHO, prefer=prefer)
     delivery = read_one(slow)
     link.close()
 
     eventually(lambda: slow.answered([delivery]) == {delivery.place}, what="the job is answered: cancelled")
+    page = httpx2.get(f"{front.url}/metrics").text
+    assert 'model_service_requests_total{model="echo",status="error"} 1.0' in page
+
+
+def test_who_waits_for_a_while_is_counted_and_told_where_the_time_went(http: httpx2.Client) -> None:
+    """As whoever waits for as long as it takes."""
+    told = http.post("/v1/jobs", json=ECHO, headers=FOR_A_WHILE)
+
+    assert (told.status_code, told.json()["result"]) == (200, {"outputs": ["hello", 3]})
+    assert float(told.headers["x-compute-time"]) >= 0
+    assert 'model_service_requests_total{model="echo",status="success"} 1.0' in http.get("/metrics").text
+
+
+def test_who_has_waited_enough_is_not_counted(front: GatewayThread, slow: Consumer) -> None:
+    """Its job has not ended, and goes on."""
+    with httpx2.Client(base_url=front.url, timeout=LONG_S) as http:
+        told = http.post("/v1/jobs", json=ECHO, headers={"prefer": "wait=0"})
+        page = http.get("/metrics").text
+
+    assert (told.status_code, slow.answered([read_one(slow)])) == (202, set())
+    assert "model_service_requests_total{" not in page
 
 
 def test_a_caller_who_leaves_in_mid_body_is_no_fault(
