@@ -11,7 +11,7 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
-from producers.gateway import scanner, uploads
+from producers.gateway import problems, scanner, uploads
 from producers.gateway.desk import Desk, desk_of
 from producers.gateway.events import STILL_HERE, event
 from producers.gateway.problems import ABSENT, Problem, Refused
@@ -19,7 +19,7 @@ from producers.gateway.uploads import Body
 from rpc import plans, requests
 from rpc.calls import fetch
 from rpc.codec import to_json
-from rpc.errors import InvalidInput
+from rpc.errors import InvalidInput, RpcError, Unavailable
 from rpc.messages import Reference, Reply, Success
 from rpc.parts import Progress
 from rpc.requests import Asked, CallOptions
@@ -255,8 +255,11 @@ async def _events(desk: Desk, job: str, told: dict[str, Any]) -> AsyncIterator[b
         await asyncio.sleep(LOOK_S)
         try:
             now = await _state(desk, job)
-        except Refused as gone:
-            yield event({"id": job, "detail": gone.problem.detail}, name="error")
+        except Unavailable:
+            # Redis may come back, and the job with it
+            now = told
+        except (Refused, RpcError) as error:
+            yield event(problems.body(problems.of(error)), name="error")
             return
         if now != told:
             said_at, told = time.monotonic(), now

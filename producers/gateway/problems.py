@@ -64,6 +64,11 @@ STATUS: Mapping[str, tuple[int, str]] = {
 """The code of an error -> HTTP status, and OpenAI's type."""
 
 
+def of(error: Refused | RpcError) -> Problem:
+    """Return what was raised as a problem."""
+    return error.problem if isinstance(error, Refused) else of_error(error)
+
+
 def of_error(error: RpcError) -> Problem:
     """Return an error of `rpc.errors` as a problem; of several inputs that failed, the first one's."""
     if isinstance(error, PartialFailure) and error.failed:

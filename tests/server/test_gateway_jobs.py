@@ -1,6 +1,7 @@
 """Jobs over HTTP: queued now, asked for later, followed while they run, and cancelled."""
 
 import base64
+import itertools
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -8,7 +9,9 @@ from typing import Any
 import httpx2
 import numpy as np
 import pytest
+from redis import Redis
 
+from producers.gateway import jobs
 from rpc import RedisSettings
 from rpc.consumer import Consumer
 from rpc.errors import ModelError
@@ -18,6 +21,7 @@ from tests.answering import echo, given, job_of, read_one, reply_with, show_life
 from tests.conftest import ON_VALKEY, MakeConsumer
 from tests.families import OPS
 from tests.gateways import GatewayThread
+from tests.servers import Server
 from tests.waiting import LONG_S
 
 pytestmark = [pytest.mark.server, ON_VALKEY]
@@ -200,3 +204,44 @@ def test_a_job_is_followed_to_its_end(http: httpx2.Client, worker: Consumer) -> 
 def _next(lines: Iterator[str]) -> tuple[str, dict[str, Any]]:
     """Return name and content of the next event."""
     return next(lines).removeprefix("event: "), json.loads(next(lines).removeprefix("data: "))
+
+
+def test_a_job_is_followed_while_redis_is_away(
+    own_server: Server, make_consumer: MakeConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With signs of life meanwhile, and to its end when Redis is back."""
+    del make_consumer
+    monkeypatch.setattr(jobs, "SIGN_S", 0.1)
+    settings = RedisSettings.from_env({}, url=own_server.url, socket_timeout_s=1.0)
+    with GatewayThread(settings) as running, httpx2.Client(base_url=running.url, timeout=LONG_S) as http:
+        place = http.post("/v1/jobs", json=ECHO).headers["location"]
+        with http.stream("GET", f"{place}/events") as stream:
+            lines = (line for line in itertools.islice(stream.iter_lines(), MANY) if line)
+            waiting = _next(lines)
+            own_server.kill()
+            signs = [next(lines) for _ in range(3)]
+            own_server.start()
+            assert http.delete(place).json()["state"] == "cancelled"
+            ended = _next(line for line in lines if line not in signs)
+
+    assert (waiting[1]["state"], signs) == ("waiting", [": still here"] * 3)
+    assert (ended[0], ended[1]["state"]) == ("done", "cancelled")
+
+
+MANY = 1000
+"""Lines that are read before a stream is taken for one without an end."""
+
+
+def test_a_job_that_is_lost_while_it_is_followed_is_an_error(
+    http: httpx2.Client, worker: Consumer, raw: "Redis"
+) -> None:
+    """Told as every error is."""
+    place = http.post("/v1/jobs", json=ECHO).headers["location"]
+    with http.stream("GET", f"{place}/events") as stream:
+        lines = (line for line in itertools.islice(stream.iter_lines(), MANY) if line)
+        _next(lines)
+        raw.delete(*raw.keys(f"{worker.keys.prefix}:*"))
+        name, told = _next(lines)
+
+    assert (name, told["type"], told["status"]) == ("error", "urn:penstock:error:job_not_found", 404)
+    assert told["detail"] == told["error"]["message"]
