@@ -11,9 +11,8 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
-from producers.gateway import problems, scanner, uploads
+from producers.gateway import events, problems, scanner, uploads
 from producers.gateway.desk import Desk, desk_of
-from producers.gateway.events import STILL_HERE, event
 from producers.gateway.problems import ABSENT, Problem, Refused
 from producers.gateway.uploads import Body
 from rpc import plans, requests
@@ -42,8 +41,8 @@ BODY = uploads.json_body(
 
 CALL = {"job_id": str, "lane": str, "timeout_s": float, "keep_s": float}
 
-LOOK_S, SIGN_S = 0.25, 15.0
-"""Seconds between two looks at a job, and between two signs of life to who follows it."""
+LOOK_S = 0.25
+"""Seconds between two looks at a job that is followed."""
 
 MANY_NUMBERS = 10_000
 """More numbers than this are not written while others wait for the loop."""
@@ -245,7 +244,7 @@ async def follow(request: Request, job: str) -> StreamingResponse:
     """Tell how far a job is whenever that changes, until it has its result or error."""
     desk = desk_of(request)
     first = await _state(desk, job)
-    return StreamingResponse(_events(desk, job, first), 200, None, "text/event-stream")
+    return events.streamed(_events(desk, job, first))
 
 
 async def _events(desk: Desk, job: str, told: dict[str, Any]) -> AsyncIterator[bytes]:
@@ -259,14 +258,14 @@ async def _events(desk: Desk, job: str, told: dict[str, Any]) -> AsyncIterator[b
             # Redis may come back, and the job with it
             now = told
         except (Refused, RpcError) as error:
-            yield event(problems.body(problems.of(error)), name="error")
+            yield events.event(problems.body(problems.of(error)), name="error")
             return
         if now != told:
             said_at, told = time.monotonic(), now
             yield await _event(told)
-        elif time.monotonic() - said_at >= SIGN_S:
+        elif time.monotonic() - said_at >= events.SIGN_S:
             said_at = time.monotonic()
-            yield STILL_HERE
+            yield events.STILL_HERE
 
 
 async def _event(told: Mapping[str, Any]) -> bytes:

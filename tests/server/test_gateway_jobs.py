@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from redis import Redis
 
-from producers.gateway import jobs
+from producers.gateway import events
 from rpc import RedisSettings
 from rpc.consumer import Consumer
 from rpc.errors import ModelError
@@ -195,7 +195,8 @@ def test_a_job_is_followed_to_its_end(http: httpx2.Client, worker: Consumer) -> 
             seen.append(_next(lines))
         rest = list(lines)
 
-    assert stream.headers["content-type"].startswith("text/event-stream")
+    told = [stream.headers[name] for name in ("content-type", "cache-control", "x-accel-buffering")]
+    assert told == ["text/event-stream; charset=utf-8", "no-cache", "no"]
     assert [name for name, _ in seen[:-1]] == ["progress"] * (len(seen) - 1)
     assert (waiting[1]["state"], seen[-1][1]["state"], rest) == ("waiting", "succeeded", [])
     assert seen[-1][1]["result"] == {"outputs": ["hello"]}
@@ -211,7 +212,7 @@ def test_a_job_is_followed_while_redis_is_away(
 ) -> None:
     """With signs of life meanwhile, and to its end when Redis is back."""
     del make_consumer
-    monkeypatch.setattr(jobs, "SIGN_S", 0.1)
+    monkeypatch.setattr(events, "SIGN_S", 0.1)
     settings = RedisSettings.from_env({}, url=own_server.url, socket_timeout_s=1.0)
     with GatewayThread(settings) as running, httpx2.Client(base_url=running.url, timeout=LONG_S) as http:
         place = http.post("/v1/jobs", json=ECHO).headers["location"]
