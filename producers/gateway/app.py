@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware import Middleware
 
 from producers.gateway import catalogue, embeddings, health, jobs, origin, problems, transcriptions
-from producers.gateway.access import Access
+from producers.gateway.access import Access, Origins
 from producers.gateway.bodies import Bodies
 from producers.gateway.closing import Closing
 from producers.gateway.desk import Desk
@@ -61,12 +61,15 @@ def create_app(settings: GatewaySettings, redis: RedisSettings) -> FastAPI:
 def _front(settings: GatewaySettings) -> list[Middleware]:
     """Return what a request passes through on its way to a route, in that order."""
     cors = Middleware(CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"])
+    keys, origins = settings.api_keys, settings.cors_origins
+    # a page of another origin does not know a key
+    access = Middleware(Access, keys=keys) if keys else Middleware(Origins, named=origins)
     limits = {"most": settings.max_body_bytes, "most_together": settings.max_bodies_bytes}
     return [
         Middleware(Closing),
         Middleware(Envelope),
         *([cors] if settings.cors_origins else []),
-        *([Middleware(Access, keys=settings.api_keys)] if settings.api_keys else []),
+        access,
         Middleware(Bodies, timeout_s=settings.body_timeout_s, **limits),
         Middleware(Express, handlers=handlers_of([each.router for each in ROUTES], HOT)),
     ]

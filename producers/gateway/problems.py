@@ -96,6 +96,7 @@ TITLES: Mapping[str, str] = {
 TITLES_OF_STATUS: Mapping[int, str] = {
     400: "Bad request",
     401: "Key missing or wrong",
+    403: "Not allowed",
     404: "Not found",
     405: "Method not allowed",
     408: "The body came too slowly",

@@ -308,6 +308,45 @@ def test_pages_of_named_origins_may_call(redis_settings: RedisSettings, played: 
     assert (told.status_code, told.headers["access-control-allow-origin"]) == (200, "https://app.example")
 
 
+FOREIGN = ["https://elsewhere.example", "http://127.0.0.1:1", "null"]
+
+
+@pytest.mark.parametrize("origin", FOREIGN)
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/v1/jobs"), ("POST", "/embed/text"), ("DELETE", "/v1/jobs/echo:1")]
+)
+def test_pages_of_other_origins_start_and_end_nothing(http: httpx2.Client, method: str, path: str, origin: str) -> None:
+    """Although a browser sends plain text anywhere without asking."""
+    headers = {"origin": origin, "content-type": "text/plain"}
+    told = http.request(method, path, content=json.dumps(ECHO), headers=headers)
+
+    assert problem(told) == (403, "foreign_origin")
+
+
+def test_pages_of_the_gateway_itself_may_call(http: httpx2.Client) -> None:
+    """Those of /docs do, also behind a proxy that speaks TLS."""
+    origins = [f"{scheme}://{http.base_url.netloc.decode()}" for scheme in ("http", "https")]
+
+    assert [http.post("/v1/jobs", json=ECHO, headers={"origin": origin}).status_code for origin in origins] == [202] * 2
+
+
+@pytest.mark.parametrize("named", ["https://app.example", "*"])
+def test_pages_of_named_origins_may_start_jobs(redis_settings: RedisSettings, played: Families, named: str) -> None:
+    """Without a key where none is asked for."""
+    del played
+    with GatewayThread(redis_settings, cors_origins=named) as running, httpx2.Client(base_url=running.url) as client:
+        told = client.post("/v1/jobs", json=ECHO, headers={"origin": "https://app.example"})
+
+    assert told.status_code == 202
+
+
+def test_whoever_names_a_key_may_call_from_anywhere(locked: httpx2.Client) -> None:
+    """A page that knows the key was given it."""
+    headers = {"origin": "https://elsewhere.example", "authorization": "Bearer key-of-the-first"}
+
+    assert locked.post("/v1/jobs", json=ECHO, headers=headers).status_code == 202
+
+
 @pytest.mark.parametrize(
     ("method", "path", "expected"),
     [("GET", "/nowhere", (404, "not_found")), ("GET", "/embed/text", (405, "method_not_allowed"))],
