@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 from collections.abc import AsyncIterator
+from functools import cache
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import HTTPException, RequestValidationError
@@ -15,6 +16,7 @@ from producers.gateway import catalogue, embeddings, health, jobs, origin, probl
 from producers.gateway.access import Access, Origins
 from producers.gateway.bodies import Bodies
 from producers.gateway.closing import Closing
+from producers.gateway.description import completed
 from producers.gateway.desk import Desk
 from producers.gateway.envelope import Envelope
 from producers.gateway.express import Express, handlers_of
@@ -52,6 +54,9 @@ def create_app(settings: GatewaySettings, redis: RedisSettings) -> FastAPI:
     for each in ROUTES:
         # taken over one by one: FastAPI would look into each router at every request
         app.router.routes.extend(each.router.routes)
+    described = app.openapi
+    # FastAPI's own way to say more; the description is made once
+    app.openapi = cache(lambda: completed(described(), keyed=bool(settings.api_keys)))  # type: ignore[method-assign]
     app.add_exception_handler(RpcError, _on_rpc_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(StarletteHTTPException, _on_http)

@@ -10,24 +10,26 @@ from rpc.messages import Reply, Success
 
 MOST_TIMEOUT_S = 24 * 3600.0
 
-TIMEOUT_HEADERS = ("x-penstock-timeout", "x-stainless-read-timeout")
+OWN, OPENAIS = "x-penstock-timeout", "x-stainless-read-timeout"
 """How long a caller waits, in seconds; OpenAI's client says it by itself."""
 
 
 def timeout_s(request: Request, default_s: float) -> float:
-    """Return how long a caller waits; raise `InvalidInput` if it names no time."""
-    for name in TIMEOUT_HEADERS:
-        if given := request.headers.get(name):
-            return _seconds(name, given)
+    """Return how long a caller waits; raise `InvalidInput` if it names no time, or more than may be waited."""
+    if given := request.headers.get(OWN):
+        return _seconds(OWN, given, most_s=MOST_TIMEOUT_S)
+    if given := request.headers.get(OPENAIS):
+        # its caller may not know of it
+        return min(_seconds(OPENAIS, given, most_s=math.inf), MOST_TIMEOUT_S)
     return default_s
 
 
-def _seconds(name: str, given: str) -> float:
+def _seconds(name: str, given: str, *, most_s: float) -> float:
     try:
         seconds = float(given)
     except ValueError:
         seconds = math.nan
-    if not 0 < seconds <= MOST_TIMEOUT_S:
+    if not 0 < seconds <= most_s:
         raise InvalidInput(f"{name} {given[:32]!r} is no number of seconds above 0, up to {MOST_TIMEOUT_S:.0f}")
     return seconds
 

@@ -358,6 +358,35 @@ def test_what_is_not_there_is_a_problem_too(
     assert problem(http.request(method, path)) == expected
 
 
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/embeddings", "/embed/text", "/asr/transcribe", "/embed/vision"])
+@pytest.mark.parametrize("body", [b"{bad", b"", b'{"text": "\\ud800"}', b'{"text": NaN}', b"\xff"])
+def test_what_is_no_json_is_told_alike(http: httpx2.Client, path: str, body: bytes) -> None:
+    """On every route, whatever it says of its type."""
+    told = http.post(path, content=body, headers={"content-type": "application/json"})
+
+    assert problem(told) == (400, "invalid_json")
+
+
+def test_the_description_tells_of_problems_and_of_nothing_else(http: httpx2.Client) -> None:
+    """Every operation has them; without keys nobody is told to name one."""
+    told = http.get("/openapi.json").json()
+    operations = [each for path in told["paths"].values() for each in path.values()]
+
+    assert {tuple(operation["responses"]) for operation in operations} == {("200", "4XX", "5XX")}
+    assert operations[0]["responses"]["4XX"]["content"].keys() == {"application/problem+json"}
+    assert "ValidationError" not in json.dumps(told)
+    assert ("securitySchemes" in told["components"], "security" in json.dumps(operations)) == (False, False)
+
+
+def test_the_description_says_where_a_key_is_asked_for(locked: httpx2.Client) -> None:
+    """And how it is named."""
+    told = locked.get("/openapi.json").json()
+    keyed = {path: "security" in operation for path, at in told["paths"].items() for operation in at.values()}
+
+    assert told["components"]["securitySchemes"] == {"key": {"type": "http", "scheme": "bearer"}}
+    assert (keyed["/v1/jobs"], keyed["/embed/text"], keyed["/health"], keyed["/"]) == (True, True, False, False)
+
+
 # health
 
 
@@ -555,6 +584,14 @@ def test_a_time_that_is_up_is_told(front: GatewayThread) -> None:
         for name in ("x-penstock-timeout", "x-stainless-read-timeout"):
             assert problem(http.post("/v1/jobs", json=ECHO, headers={name: "0.05", **WAIT})) == (504, "timeout")
         refused = http.post("/v1/jobs", json=ECHO, headers={"x-penstock-timeout": "soon", **WAIT})
+        assert problem(refused) == (422, "invalid_input")
+
+
+def test_openais_client_may_wait_longer_than_is_waited_here(http: httpx2.Client) -> None:
+    """It names its time by itself; whoever names one on purpose is told."""
+    for said in ("1e9", "inf"):
+        assert http.post("/v1/jobs", json=ECHO, headers={"x-stainless-read-timeout": said, **WAIT}).status_code == 200
+        refused = http.post("/v1/jobs", json=ECHO, headers={"x-penstock-timeout": said, **WAIT})
         assert problem(refused) == (422, "invalid_input")
 
 
