@@ -6,7 +6,7 @@ import itertools
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -246,10 +246,12 @@ def _took_ms(step: Callable[[], object]) -> float:
     return (time.thread_time() - began) * 1000
 
 
-def state(waiting: int, done: int, *, workers: int = 1) -> dict[str, ModelState]:
-    """Return what is seen of one model."""
+def state(waiting: int, done: int, *, workers: int = 1, passes: Sequence[str] = ()) -> dict[str, ModelState]:
+    """Return what is seen of one model; workers that tell of their passes are told apart by their place."""
     lane = LaneState("interactive", waiting=waiting, running=0, oldest_ms=0, done=done)
-    return {"m": ModelState("m", (lane,), 0, {f"w{number}": {} for number in range(workers)})}
+    told: dict[str, dict[str, str]] = {f"w{number}": {} for number in range(workers)}
+    told |= {f"w{number}": {"passes": count} for number, count in enumerate(passes)}
+    return {"m": ModelState("m", (lane,), 0, told)}
 
 
 def test_work_that_waits_while_none_is_done_is_stalled() -> None:
@@ -270,6 +272,29 @@ def test_work_that_waits_while_none_is_done_is_stalled() -> None:
         seen.append(bool(watch.stalled(now)))
 
     assert seen == [False, False, True, False, False, False, False, False]
+
+
+def test_a_pass_of_a_long_job_is_work_done() -> None:
+    """Of any worker; one that begins anew, or does not tell, has done nothing."""
+    watch = Watch(stalled_s=10)
+    seen = []
+    for now, passes in [
+        (0, ["5", "7"]),
+        (10, ["6", "7"]),
+        (19, ["6", "8"]),
+        (21, ["6", "8"]),
+        (29, ["6", "8"]),
+        (31, ["6", "8"]),
+        (32, ["6", "9"]),
+        (33, ["6", "0"]),
+        (42, ["6", "0"]),
+        (43, ["6", "?"]),
+        (44, ["6", "1"]),
+    ]:
+        watch.look(state(1, 0, passes=passes), now)
+        seen.append(bool(watch.stalled(now)))
+
+    assert seen == [False] * 5 + [True, False, False, False, True, False]
 
 
 def test_what_nobody_has_served_is_not_stalled() -> None:
