@@ -127,6 +127,8 @@ def _uploads(caller: HttpCaller) -> Iterator[tuple[str, bytes]]:
     yield "as a form", caller.request("POST", "/v1/audio/transcriptions", body, kind)
     body = b'{"language": "en", "audio_base64": "' + base64.b64encode(HOUR) + b'"}'
     yield "in base64", caller.request("POST", "/asr/transcribe", body, "content-type: application/json\r\n")
+    body = b'{"model": "whisper", "op": "transcribe", "inputs": [{"base64": "' + base64.b64encode(HOUR) + b'"}]}'
+    yield "as a job", caller.request("POST", "/v1/jobs", body, "content-type: application/json\r\nprefer: wait\r\n")
 
 
 async def _upload_all(caller: HttpCaller, request: bytes) -> None:

@@ -23,7 +23,8 @@ _PARTS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?://([^/?#]*))?([^?#]*)(\?[^#]*
 
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(:[0-9]{1,5})?")
 
-_NO_NAMES = frozenset({"", ".", ".."})
+_DOTS = frozenset({".", ".."})
+_NO_NAMES = _DOTS | {""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,16 +127,22 @@ def _address(url: str) -> Address:
         raise InvalidInput("it needs a host or bucket by its plain name, without user or password")
     if fragment or (query and scheme not in WEB):
         raise InvalidInput("it must have no fragment, and a query only with http or https")
-    _check_segments(path)
+    _check_segments(path, parameters=scheme in WEB)
     return Address(scheme, host.lower() if scheme in WEB else host, path, query)
 
 
-def _check_segments(path: str) -> None:
-    """Refuse a path that could lead elsewhere once somebody decodes it, however often."""
+def _check_segments(path: str, *, parameters: bool) -> None:
+    """Refuse a path that could lead elsewhere once somebody decodes it, however often.
+
+    With `parameters`, what follows a semicolon in a segment may be none of its name.
+    """
     before = None
     while path != before:
         _check_characters(path)
-        if not _NO_NAMES.isdisjoint(path[1:].split("/")):
+        segments = path[1:].split("/")
+        # some web servers drop parameters before they resolve dots
+        bare = [segment.partition(";")[0] for segment in segments] if parameters else []
+        if not _NO_NAMES.isdisjoint(segments) or not _DOTS.isdisjoint(bare):
             raise InvalidInput("its path has an empty segment, '.' or '..'")
         before = path
         try:

@@ -19,7 +19,11 @@ log = logging.getLogger(__name__)
 
 
 class Inferring:
-    """Runs batches and passes on the jobs that are done."""
+    """Runs batches and passes on the jobs that are done.
+
+    Attributes:
+        passes: how many batches were run.
+    """
 
     def __init__(
         self,
@@ -30,6 +34,7 @@ class Inferring:
         keeping: Keeping | None,
         done: Callable[[Sequence[JobInHand]], None],
     ) -> None:
+        self.passes = 0
         self._model = model
         self._in_hand = in_hand
         self._metrics = metrics
@@ -56,6 +61,7 @@ class Inferring:
         errors = [expiry(ticket.job.job, ticket.job.waited_ms(started)) for ticket in late.tickets]
         outputs = self._infer(due, started) if due.tickets else []
         took_s = time.monotonic() - started
+        self.passes += bool(due.tickets)
         finished = self._in_hand.record(late, errors, 0.0) + self._in_hand.record(due, outputs, took_s)
         if finished:
             self._done(finished)

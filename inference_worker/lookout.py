@@ -19,6 +19,9 @@ log = logging.getLogger(__name__)
 
 ANNOUNCED_PER_LEASE = 4
 
+ANNOUNCE_S = 5.0
+"""The longest between two announcements: they tell that work gets done, also while no job ends."""
+
 LOOK_S = 1.0
 """The longest until a cancellation is noticed, while there is something to cancel."""
 
@@ -46,7 +49,7 @@ class Lookout:
     def __init__(self, watched: Sequence[Watched], clock: ServerClock, *, lease_s: float) -> None:
         self._watched = watched
         self._clock = clock
-        self._announce_every_s = lease_s / ANNOUNCED_PER_LEASE
+        self._announce_every_s = announce_every_s(lease_s)
         self._every_s = min(LOOK_S, self._announce_every_s)
         self._announce_at = -math.inf
         self._stopping = threading.Event()
@@ -81,3 +84,8 @@ class Lookout:
     def stop(self) -> None:
         """Look no more."""
         self._stopping.set()
+
+
+def announce_every_s(lease_s: float) -> float:
+    """Return how often a worker says what there is to say of itself."""
+    return min(ANNOUNCE_S, lease_s / ANNOUNCED_PER_LEASE)

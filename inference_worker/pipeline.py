@@ -147,7 +147,8 @@ class Pipeline:
         free = self.model.free()
         device = {"device": self.model.where()} | ({} if free is None else {"free_bytes": str(free)})
         weights = {"weights": self.model.weights} if self.model.weights else {}
-        return {**self._around.about(), **device, **weights, **self.model.about(), "ops": ",".join(self.model.ops)}
+        at_work = {"ops": ",".join(self.model.ops), "passes": str(self._inferring.passes)}
+        return {**self._around.about(), **device, **weights, **self.model.about(), **at_work}
 
     def _gone(self, lost: Collection[Place], answered: Collection[Place]) -> None:
         if lost:

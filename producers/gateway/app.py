@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 from collections.abc import AsyncIterator
+from functools import cache
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import HTTPException, RequestValidationError
@@ -12,8 +13,10 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware import Middleware
 
 from producers.gateway import catalogue, embeddings, health, jobs, origin, problems, transcriptions
-from producers.gateway.access import Access
+from producers.gateway.access import Access, Origins
 from producers.gateway.bodies import Bodies
+from producers.gateway.closing import Closing
+from producers.gateway.description import completed
 from producers.gateway.desk import Desk
 from producers.gateway.envelope import Envelope
 from producers.gateway.express import Express, handlers_of
@@ -51,6 +54,9 @@ def create_app(settings: GatewaySettings, redis: RedisSettings) -> FastAPI:
     for each in ROUTES:
         # taken over one by one: FastAPI would look into each router at every request
         app.router.routes.extend(each.router.routes)
+    described = app.openapi
+    # FastAPI's own way to say more; the description is made once
+    app.openapi = cache(lambda: completed(described(), keyed=bool(settings.api_keys)))  # type: ignore[method-assign]
     app.add_exception_handler(RpcError, _on_rpc_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(StarletteHTTPException, _on_http)
@@ -60,11 +66,15 @@ def create_app(settings: GatewaySettings, redis: RedisSettings) -> FastAPI:
 def _front(settings: GatewaySettings) -> list[Middleware]:
     """Return what a request passes through on its way to a route, in that order."""
     cors = Middleware(CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"])
+    keys, origins = settings.api_keys, settings.cors_origins
+    # a page of another origin does not know a key
+    access = Middleware(Access, keys=keys) if keys else Middleware(Origins, named=origins)
     limits = {"most": settings.max_body_bytes, "most_together": settings.max_bodies_bytes}
     return [
+        Middleware(Closing),
         Middleware(Envelope),
         *([cors] if settings.cors_origins else []),
-        *([Middleware(Access, keys=settings.api_keys)] if settings.api_keys else []),
+        access,
         Middleware(Bodies, timeout_s=settings.body_timeout_s, **limits),
         Middleware(Express, handlers=handlers_of([each.router for each in ROUTES], HOT)),
     ]

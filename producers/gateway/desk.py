@@ -4,43 +4,33 @@ A caller who disconnects has its jobs cancelled, unless it named an `Idempotency
 """
 
 import asyncio
-import hashlib
-import math
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from fastapi import Request
 
-from producers.gateway import problems
+from producers.gateway import idempotency, problems
 from producers.gateway.directory import Directory, offers
+from producers.gateway.headers import timeout_s, timings
+from producers.gateway.leaving import Gone, while_connected
 from producers.gateway.metrics import Metrics
 from producers.gateway.problems import ABSENT, BROKEN, Problem, Refused
 from producers.gateway.settings import GatewaySettings
 from rpc import AsyncClient, RedisSettings
-from rpc.errors import InvalidInput
+from rpc.calls import fetch, submit
+from rpc.errors import Timeout, Unavailable
 from rpc.idempotency import claim
 from rpc.keys import check_lane, check_model
-from rpc.messages import Reply, Success
+from rpc.messages import Job, Reply
 from rpc.plans import Plan
 from rpc.requests import DEFAULT_TIMEOUT_S, CallOptions
 
 T = TypeVar("T")
 
-QUICK_S = 0.05
-"""A request answered within this time is not watched for its caller's leaving."""
-
 HEAVY_BYTES = 1024 * 1024
 """Larger inputs travel on a connection of their own, so that small calls never wait behind them."""
-
-MOST_TIMEOUT_S = 24 * 3600.0
-
-TIMEOUT_HEADERS = ("x-penstock-timeout", "x-stainless-read-timeout")
-"""How long a caller waits, in seconds; OpenAI's client says it by itself."""
-
-_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +39,6 @@ class Answered(Generic[T]):
 
     value: T
     headers: Mapping[str, str]
-
-
-class Gone(Refused):
-    """The caller left before it was answered."""
-
-    def __init__(self) -> None:
-        super().__init__(Problem(499, "caller_gone", "the caller left"))
 
 
 class Desk:
@@ -92,35 +75,38 @@ class Desk:
             raise Refused(Problem(404, "model_not_found", f"{name} does not offer {op}", ABSENT, "model"))
         return name
 
-    async def options(
-        self, request: Request, model: str, *, content: Sequence[bytes] = (), default_s: float = DEFAULT_TIMEOUT_S
-    ) -> CallOptions:
-        """Return how a request wants its jobs carried out; equal `content` makes equal requests.
-
-        Raises `Refused` if an `Idempotency-Key` was used for other content before.
-        """
-        call = CallOptions(timeout_s=_timeout_s(request, default_s), cancel_abandoned=True)
+    def options(self, request: Request, *, default_s: float = DEFAULT_TIMEOUT_S) -> CallOptions:
+        """Return how a request wants its jobs carried out."""
+        call = CallOptions(timeout_s=timeout_s(request, default_s), cancel_abandoned=True)
         if lane := request.headers.get("x-penstock-lane"):
             call["lane"] = check_lane(lane)
-        if key := request.headers.get("idempotency-key"):
-            call["job_id"] = await self._job_id(request, model, key, content)
+        if name := idempotency.name_of(request):
+            call["job_id"] = idempotency.job_id(name)
             call["cancel_abandoned"] = False
         return call
 
-    async def _job_id(self, request: Request, model: str, key: str, content: Sequence[bytes]) -> str:
-        """Return the id that stands for a key of this caller on this route; the same key later is the same job."""
-        if not _KEY.fullmatch(key):
-            raise InvalidInput("the Idempotency-Key is not 1 to 255 printable ASCII characters")
-        whose = request.headers.get("authorization", "")
-        name = hashlib.sha256(f"{whose}\n{request.method}\n{request.url.path}\n{key}".encode()).hexdigest()
-        print_of = await asyncio.to_thread(_fingerprint, [model.encode(), *content])
-        if not await self.light.ask(claim(self.redis.prefix, name, print_of)):
+    async def claim(self, request: Request, jobs: Sequence[Job], content: Sequence[bytes]) -> None:
+        """Note which request the `Idempotency-Key` stands for, if one is named; equal `content` makes equal requests.
+
+        To be asked when nothing else can be wrong. Raises `Refused` if the key was used for other content before.
+        """
+        name = idempotency.name_of(request)
+        if name is None:
+            return
+        # what cannot be sent is refused before its key stands for it; nothing is sent here
+        next(submit(self.redis, jobs))
+        # a recording takes a while
+        fingerprint = await asyncio.to_thread(idempotency.fingerprint, [jobs[0].model.encode(), *content])
+        if not await self.light.ask(claim(self.redis.prefix, name, fingerprint)):
             text = "this Idempotency-Key was used for another request"
             raise Refused(Problem(422, "idempotency_key_reused", text, param="Idempotency-Key"))
-        return f"key-{name[:40]}"
 
-    async def answer(self, request: Request, plan: Plan[T]) -> Answered[T]:
-        """Carry a plan out for as long as its caller is there; raise what the model's side said went wrong."""
+    async def answer(self, request: Request, plan: Plan[T], *, content: Sequence[bytes]) -> Answered[T]:
+        """Carry a plan out for as long as its caller is there; raise what the model's side said went wrong.
+
+        Of what has an `Idempotency-Key`, equal `content` makes equal requests.
+        """
+        await self.claim(request, plan.jobs, content)
         told: list[Reply] = []
 
         def answer(replies: Sequence[Reply]) -> T:
@@ -136,75 +122,40 @@ class Desk:
         self.metrics.batched(model, told)
         return Answered(value, timings(told))
 
+    async def answer_within(
+        self, request: Request, model: str, job_id: str, wait_s: float, *, cancels: bool
+    ) -> Answered[Mapping[str, Any]] | None:
+        """Wait so long for the result of a job that is queued; None if it takes longer. Raises the job's error.
+
+        With `cancels`, the job is cancelled if its caller leaves meanwhile.
+        """
+        try:
+            # what takes longer has not ended
+            with self.metrics.measured(model, unless=(Timeout,)), while_connected(request):
+                value = await self.light.result(model, job_id, timeout_s=wait_s)
+        except Timeout:
+            return None
+        except Gone:
+            if cancels:
+                await self._cancel(model, job_id)
+            raise
+        told = await self._kept(model, job_id)
+        self.metrics.batched(model, told)
+        return Answered(value, timings(told))
+
+    async def _cancel(self, model: str, job_id: str) -> None:
+        # without Redis there is nobody to tell
+        with contextlib.suppress(Unavailable):
+            await self.light.cancel(model, job_id)
+
+    async def _kept(self, model: str, job_id: str) -> list[Reply]:
+        """Return the reply to a job once more, for what it says of itself; none if it is not kept."""
+        with contextlib.suppress(Unavailable):
+            return list((await self.light.ask(fetch(self.redis.prefix, [(model, job_id)]))).values())
+        return []
+
 
 def desk_of(request: Request) -> Desk:
     """Return the desk of the gateway a request came to."""
     desk: Desk = request.app.state.desk
     return desk
-
-
-def _fingerprint(content: Sequence[bytes]) -> str:
-    found = hashlib.sha256()
-    for part in content:
-        found.update(len(part).to_bytes(8, "big"))
-        found.update(part)
-    return found.hexdigest()
-
-
-def _timeout_s(request: Request, default_s: float) -> float:
-    for name in TIMEOUT_HEADERS:
-        if given := request.headers.get(name):
-            try:
-                timeout_s = float(given)
-            except ValueError:
-                timeout_s = math.nan
-            if not 0 < timeout_s <= MOST_TIMEOUT_S:
-                raise InvalidInput(f"{name} {given[:32]!r} is no number of seconds above 0, up to {MOST_TIMEOUT_S:.0f}")
-            return timeout_s
-    return default_s
-
-
-@contextmanager
-def while_connected(request: Request) -> Iterator[None]:
-    """Cancel the block, and raise `Gone`, when the caller leaves."""
-    task = asyncio.current_task()
-    watching: list[asyncio.Task[None]] = []
-    gone = False
-
-    async def watch() -> None:
-        nonlocal gone
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-        gone = True
-        if task is not None:
-            task.cancel()
-
-    # a task for each request would cost more than most requests
-    later = asyncio.get_running_loop().call_later(QUICK_S, lambda: watching.append(asyncio.create_task(watch())))
-    try:
-        yield
-    except asyncio.CancelledError:
-        if not gone or task is None or task.uncancel():
-            raise
-        raise Gone from None
-    finally:
-        later.cancel()
-        for each in watching:
-            each.cancel()
-
-
-def timings(replies: Sequence[Reply]) -> dict[str, str]:
-    """Return where the time went, in ms, as headers: the longest of the replies, which ran side by side."""
-    metas = [reply.meta for reply in replies if isinstance(reply, Success)]
-    if not metas:
-        return {}
-    queued = max(meta.queued_ms for meta in metas)
-    prepared = max(meta.prepare_ms for meta in metas)
-    inferred = max(meta.infer_ms for meta in metas)
-    told = {"queue": queued, "prepare": prepared, "inference": inferred, "compute": prepared + inferred}
-    return {f"x-{name}-time": f"{ms:.3f}" for name, ms in told.items()}
-
-
-def latency_ms(started: float, now: float) -> float:
-    """Return what the origin called latency: the time a request took, in ms."""
-    return (now - started) * 1000

@@ -21,9 +21,16 @@ FRESH_S = 0.2
 
 @dataclass(slots=True)
 class Progress:
-    """What was seen of one model's work: how many jobs were done, and since when none was although some waited."""
+    """What was seen of one model's work.
+
+    Attributes:
+        done: how many jobs were done.
+        passes: how many passes each worker had run.
+        still_since: since when neither became more although jobs waited.
+    """
 
     done: int
+    passes: Mapping[str, int]
     still_since: float | None = None
 
 
@@ -42,17 +49,26 @@ class Watch:
 
     def _note(self, name: str, state: ModelState, now: float) -> None:
         done, waiting = sum(lane.done for lane in state.lanes), sum(lane.waiting for lane in state.lanes)
-        seen = self._seen.setdefault(name, Progress(done))
-        if not waiting or done != seen.done:
+        passes = {worker: passes_of(about) for worker, about in state.workers.items()}
+        seen = self._seen.setdefault(name, Progress(done, passes))
+        # a long job is work as well; a worker that begins anew has done nothing yet
+        passed = any(count > seen.passes.get(worker, 0) for worker, count in passes.items())
+        if not waiting or done != seen.done or passed:
             seen.still_since = None
         elif seen.still_since is None:
             seen.still_since = now
-        seen.done = done
+        seen.done, seen.passes = done, passes
 
     def stalled(self, now: float) -> list[str]:
         """Return the models whose work has waited for too long while none was done."""
         times = ((name, seen.still_since) for name, seen in self._seen.items())
         return sorted(name for name, since in times if since is not None and now - since >= self.stalled_s)
+
+
+def passes_of(about: Mapping[str, str]) -> int:
+    """Return how many passes a worker has run, as it tells; 0 if it does not."""
+    told = about.get("passes", "")
+    return int(told) if told.isascii() and told.isdigit() else 0
 
 
 def offers(state: ModelState, op: str) -> bool:

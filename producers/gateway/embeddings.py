@@ -2,18 +2,19 @@
 
 import asyncio
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
-from pydantic_core import ValidationError, to_json
+from pydantic_core import to_json
 
-from producers.gateway import uploads
+from producers.gateway import scanner, uploads
 from producers.gateway.desk import Answered, Desk, desk_of
 from producers.gateway.problems import Problem, Refused
+from producers.gateway.uploads import Body
 from rpc import plans, requests
 from rpc.errors import InvalidInput
 from rpc.messages import Job, Reference, Reply
@@ -72,26 +73,16 @@ class Embedded:
 async def embeddings(request: Request) -> Response:
     """Return the vectors of texts, or of pictures given as data URIs, in their order."""
     desk = desk_of(request)
-    content = await request.body()
-    body = uploads.json_object(content)
-    wanted = _wanted(body)
-    inputs = _inputs(body.get("input"))
-    answered = await _embed(desk, request, wanted, inputs, content)
+    body = await uploads.read(request, scanner.DATA_URI, most_bytes=desk.redis.max_input_bytes)
+    wanted = uploads.valid(Wanted, body.told)
+    inputs = _inputs(body.told.get("input"))
+    answered = await _embed(desk, request, wanted, inputs, body)
     vectors = _shortened(answered.value.vectors, wanted.dimensions)
     # many vectors as text take a while, and others wait for the loop
     data = await asyncio.to_thread(_data, vectors, wanted.encoding_format)
     usage = {"prompt_tokens": answered.value.tokens, "total_tokens": answered.value.tokens}
     tail = to_json({"model": wanted.model, "usage": usage})[1:]
     return Response(b'{"object":"list","data":[' + data + b"]," + tail, 200, answered.headers, "application/json")
-
-
-def _wanted(body: Mapping[str, Any]) -> Wanted:
-    try:
-        return Wanted.model_validate(body)
-    except ValidationError as error:
-        first = error.errors()[0]
-        param = ".".join(map(str, first["loc"]))
-        raise Refused(Problem(422, "invalid_input", f"{param}: {first['msg']}", param=param)) from None
 
 
 def _inputs(given: Any) -> list[str]:
@@ -107,25 +98,30 @@ def _inputs(given: Any) -> list[str]:
     return texts
 
 
-async def _embed(
-    desk: Desk, request: Request, wanted: Wanted, inputs: Sequence[str], content: bytes
-) -> Answered[Embedded]:
-    pictures = [wanted.modality == "image" or (not wanted.modality and text.startswith(PICTURE)) for text in inputs]
+async def _embed(desk: Desk, request: Request, wanted: Wanted, inputs: Sequence[str], body: Body) -> Answered[Embedded]:
+    pictures = [wanted.modality == "image" or (not wanted.modality and _is_picture(text)) for text in inputs]
     if any(pictures) and not all(pictures):
         raise InvalidInput("input mixes texts and pictures: send them apart")
+    left = dict(body.files)
     if not any(pictures):
+        uploads.check_none(left)
         model = await desk.served(wanted.model, "embed_text")
-        call = await desk.options(request, model, content=[content])
-        return await desk.answer(request, _plan(desk, model, "embed_text", inputs, call))
+        plan = _plan(desk, model, "embed_text", inputs, desk.options(request))
+        return await desk.answer(request, plan, content=body.content)
     model = await desk.served(wanted.model, "embed_image")
-    call = await desk.options(request, model, content=[content])
-    files = [await asyncio.to_thread(_picture, uri, f"input {place}") for place, uri in enumerate(inputs)]
-    return await desk.answer(request, _plan(desk, model, "embed_image", files, call))
+    files = [await asyncio.to_thread(_picture, uri, f"input {place}", left) for place, uri in enumerate(inputs)]
+    uploads.check_none(left)
+    plan = _plan(desk, model, "embed_image", files, desk.options(request))
+    return await desk.answer(request, plan, content=body.content)
 
 
-def _picture(uri: str, name: str) -> bytes | Reference:
+def _is_picture(text: str) -> bool:
+    return text[: len(PICTURE)].lower() == PICTURE
+
+
+def _picture(uri: str, name: str, left: dict[str, bytes]) -> bytes | Reference:
     """Return the file in a data URI; what other URLs name is for the worker to open, or to refuse."""
-    return uploads.of_data_uri(uri, name) if uri.startswith("data:") else Reference(uri)
+    return uploads.of_data_uri(uri, name, left) if uri[:5].lower() == "data:" else Reference(uri)
 
 
 def _plan(desk: Desk, model: str, op: str, given: Sequence[Any], call: CallOptions) -> Plan[Embedded]:

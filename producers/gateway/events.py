@@ -1,9 +1,16 @@
-"""Server-sent events as bytes. Pure."""
+"""Server-sent events: as bytes, and as an answer that nothing in between keeps or collects."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+from fastapi.responses import StreamingResponse
 from pydantic_core import to_json
+
+UNKEPT = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+"""Proxies are to hand each event on at once; the second header is nginx's."""
+
+SIGN_S = 15.0
+"""Seconds between two signs of life to who follows a quiet stream: proxies take silence for death after 30 to 60."""
 
 
 def event(data: Mapping[str, Any], *, name: str = "") -> bytes:
@@ -13,3 +20,8 @@ def event(data: Mapping[str, Any], *, name: str = "") -> bytes:
 
 STILL_HERE = b": still here\n\n"
 """A comment, so that nothing in between takes a quiet stream for a dead one."""
+
+
+def streamed(events: AsyncIterator[bytes], headers: Mapping[str, str] | None = None) -> StreamingResponse:
+    """Return the answer that tells events."""
+    return StreamingResponse(events, 200, {**UNKEPT, **(headers or {})}, "text/event-stream")

@@ -11,17 +11,17 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
-from producers.gateway import uploads
-from producers.gateway.desk import Desk, desk_of, while_connected
-from producers.gateway.events import STILL_HERE, event
+from producers.gateway import events, problems, scanner, uploads
+from producers.gateway.desk import Desk, desk_of
 from producers.gateway.problems import ABSENT, Problem, Refused
-from rpc import plans
+from producers.gateway.uploads import Body
+from rpc import plans, requests
 from rpc.calls import fetch
-from rpc.codec import from_json, to_json
-from rpc.errors import InvalidInput, Timeout
+from rpc.codec import to_json
+from rpc.errors import InvalidInput, RpcError, Unavailable
 from rpc.messages import Reference, Reply, Success
 from rpc.parts import Progress
-from rpc.requests import CallOptions
+from rpc.requests import DEFAULT_TIMEOUT_S, QUEUED_TIMEOUT_S, Asked, CallOptions
 
 router = APIRouter(tags=["jobs"])
 
@@ -41,8 +41,8 @@ BODY = uploads.json_body(
 
 CALL = {"job_id": str, "lane": str, "timeout_s": float, "keep_s": float}
 
-LOOK_S, SIGN_S = 0.25, 15.0
-"""Seconds between two looks at a job, and between two signs of life to who follows it."""
+LOOK_S = 0.25
+"""Seconds between two looks at a job that is followed."""
 
 MANY_NUMBERS = 10_000
 """More numbers than this are not written while others wait for the loop."""
@@ -57,20 +57,31 @@ async def submit(request: Request) -> Response:
     Files among the inputs are `{"base64": "..."}`, or `{"ref": "<url>"}` where the worker opens it.
     """
     desk = desk_of(request)
-    content = await request.body()
-    body = from_json(content)
-    if not isinstance(body, dict):
-        raise InvalidInput("the body is no JSON object")
-    wanted = _wanted(desk, body)
-    call = await desk.options(request, wanted.model, content=[content])
-    call.update(_call(body))  # type: ignore[typeddict-item]
+    body = await uploads.read(request, scanner.BASE64, most_bytes=desk.redis.max_input_bytes)
+    told = with_all_files(body)
+    wanted = _wanted(desk, told)
+    _check_inside(desk, body, wanted)
+    wait = _WAIT.search(request.headers.get("prefer", ""))
+    # only who waits for as long as it takes has a patience that bounds the job
+    patient = wait is not None and not wait[1] and wanted.op != "transcribe"
+    call = desk.options(request, default_s=DEFAULT_TIMEOUT_S if patient else QUEUED_TIMEOUT_S)
+    call.update(_call(told))  # type: ignore[typeddict-item]
     if "job_id" in call:
         # whoever names a job may come back for it
         call["cancel_abandoned"] = False
-    wait = _WAIT.search(request.headers.get("prefer", ""))
     if wait is None:
-        return _queued(wanted.model, await _submit(desk, wanted, call))
-    return await _waited(desk, request, wanted, call, float(wait[1]) if wait[1] else None)
+        return _queued(wanted.model, await _submit(desk, request, wanted, call, body.content))
+    return await _waited(desk, request, wanted, call, body.content, float(wait[1]) if wait[1] else None)
+
+
+def with_all_files(body: Body) -> dict[str, Any]:
+    """Return the body with all its files, those in maps and lists too."""
+    if not body.files and b'"base64"' not in body.around:
+        return body.told
+    left = dict(body.files)
+    told = {name: uploads.with_files(value, left) for name, value in body.told.items()}
+    uploads.check_none(left)
+    return told
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +114,14 @@ def _wanted(desk: Desk, body: Mapping[str, Any]) -> Wanted:
     return Wanted(desk.settings.model_aliases.get(model, model), op, given, options or {})
 
 
+def _check_inside(desk: Desk, body: Body, wanted: Wanted) -> None:
+    """Raise `InvalidInput` if files that are no inputs of their own are too large to travel inside their job."""
+    inside = sum(map(len, body.files.values())) - wanted.size
+    if inside > desk.redis.max_payload_bytes:
+        text = f"files of {inside} bytes inside of inputs or options are over the limit of"
+        raise InvalidInput(f"{text} {desk.redis.max_payload_bytes}; an input that is a file may be larger")
+
+
 BODY_FIELDS = ("model", "op", "inputs", "options", *CALL)
 
 
@@ -129,25 +148,34 @@ def _queued(model: str, job_id: str) -> Response:
     return Response(to_json(told), 202, headers, "application/json")
 
 
-async def _waited(desk: Desk, request: Request, wanted: Wanted, call: CallOptions, wait_s: float | None) -> Response:
+async def _waited(
+    desk: Desk,
+    request: Request,
+    wanted: Wanted,
+    call: CallOptions,
+    content: Sequence[bytes],
+    wait_s: float | None,
+) -> Response:
     await desk.served(wanted.model, wanted.op)
-    client = desk.client(wanted.size)
     if wait_s is not None and wait_s < call["timeout_s"]:
         # the job goes on when the caller has waited enough
-        job_id = await _submit(desk, wanted, call)
-        try:
-            with while_connected(request):
-                result = await client.result(wanted.model, job_id, timeout_s=wait_s)
-        except Timeout:
+        job_id = await _submit(desk, request, wanted, call, content)
+        cancels = call.get("cancel_abandoned", False)
+        within = await desk.answer_within(request, wanted.model, job_id, wait_s, cancels=cancels)
+        if within is None:
             return _queued(wanted.model, job_id)
-        return await _succeeded(wanted.model, job_id, result, {})
-    plan = plans.any_op(client.asked(wanted.model, wanted.op, wanted.options), wanted.inputs, call)
-    answered = await desk.answer(request, plan)
+        return await _succeeded(wanted.model, job_id, within.value, within.headers)
+    asked = desk.client(wanted.size).asked(wanted.model, wanted.op, wanted.options)
+    plan = plans.any_op(asked, wanted.inputs, call)
+    answered = await desk.answer(request, plan, content=content)
     return await _succeeded(wanted.model, plan.jobs[0].id, answered.value, answered.headers)
 
 
-async def _submit(desk: Desk, wanted: Wanted, call: CallOptions) -> str:
+async def _submit(desk: Desk, request: Request, wanted: Wanted, call: CallOptions, content: Sequence[bytes]) -> str:
+    job = requests.job(Asked(wanted.model, wanted.op, wanted.options), wanted.inputs, call)
+    await desk.claim(request, [job], content)
     told = CallOptions(**{name: value for name, value in call.items() if name != "cancel_abandoned"})  # type: ignore[typeddict-item]
+    told["job_id"] = job.id
     return await desk.client(wanted.size).submit(wanted.model, wanted.op, wanted.inputs, wanted.options, **told)
 
 
@@ -218,27 +246,30 @@ async def follow(request: Request, job: str) -> StreamingResponse:
     """Tell how far a job is whenever that changes, until it has its result or error."""
     desk = desk_of(request)
     first = await _state(desk, job)
-    return StreamingResponse(_events(desk, job, first), 200, None, "text/event-stream")
+    return events.streamed(_events(desk, job, first))
 
 
 async def _events(desk: Desk, job: str, told: dict[str, Any]) -> AsyncIterator[bytes]:
     said_at = time.monotonic()
-    yield _event(told)
+    yield await _event(told)
     while "meta" not in told and "error" not in told:
         await asyncio.sleep(LOOK_S)
         try:
             now = await _state(desk, job)
-        except Refused as gone:
-            yield event({"id": job, "detail": gone.problem.detail}, name="error")
+        except Unavailable:
+            # Redis may come back, and the job with it
+            now = told
+        except (Refused, RpcError) as error:
+            yield events.event(problems.body(problems.of(error)), name="error")
             return
         if now != told:
             said_at, told = time.monotonic(), now
-            yield _event(told)
-        elif time.monotonic() - said_at >= SIGN_S:
+            yield await _event(told)
+        elif time.monotonic() - said_at >= events.SIGN_S:
             said_at = time.monotonic()
-            yield STILL_HERE
+            yield events.STILL_HERE
 
 
-def _event(told: Mapping[str, Any]) -> bytes:
+async def _event(told: Mapping[str, Any]) -> bytes:
     name = "done" if "meta" in told or "error" in told else "progress"
-    return f"event: {name}\ndata: {to_json(told)}\n\n".encode()
+    return f"event: {name}\ndata: {await _written(told)}\n\n".encode()

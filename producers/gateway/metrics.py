@@ -67,16 +67,21 @@ class Metrics:
         self._batch_of = cache(self._batch.labels)
 
     @contextmanager
-    def measured(self, model: str) -> Iterator[None]:
-        """Count what is called in the block, and how long it takes."""
+    def measured(self, model: str, *, unless: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+        """Count what is called in the block, and how long it takes; not if it raises one of `unless`."""
         began = time.monotonic()
-        status = "error"
         try:
             yield
-            status = "success"
-        finally:
-            self._requests_of(model, status).inc()
-            self._latency_of(model).observe(time.monotonic() - began)
+        except unless:
+            raise
+        except BaseException:
+            self._ended(model, "error", began)
+            raise
+        self._ended(model, "success", began)
+
+    def _ended(self, model: str, status: str, began: float) -> None:
+        self._requests_of(model, status).inc()
+        self._latency_of(model).observe(time.monotonic() - began)
 
     def batched(self, model: str, replies: Sequence[Reply]) -> None:
         """Note how many units the passes had that made the replies."""

@@ -26,6 +26,13 @@ class TextRequest(BaseModel):
     model: str = "siglip"
 
 
+MOST_TEXT_BYTES = uploads.MIB
+"""The largest body that a text of 10,000 characters may come in, however it is spelled."""
+
+TEXT = uploads.json_body(
+    {"text": {"type": "string", "minLength": 1, "maxLength": 10_000}, "model": {"type": "string", "default": "siglip"}},
+    ["text"],
+)
 AUDIO = uploads.json_body(
     {"audio_base64": {"type": "string"}, "language": {"type": ["string", "null"]}}, ["audio_base64"]
 )
@@ -46,21 +53,24 @@ async def transcribe(request: Request) -> Response:
     language = around.get("language")
     if not isinstance(language, str | None):
         raise InvalidInput("language is no text")
-    call = await desk.options(request, model, content=[repr(language).encode(), audio], default_s=TRANSCRIBE_TIMEOUT_S)
+    call = desk.options(request, default_s=TRANSCRIBE_TIMEOUT_S)
     chosen = {} if language is None else {"language": language}
     asked = desk.client(len(audio)).asked(model, "transcribe", chosen)
-    answered = await desk.answer(request, plans.transcribe(asked, audio, call))
+    content = [repr(language).encode(), audio]
+    answered = await desk.answer(request, plans.transcribe(asked, audio, call), content=content)
     told = answered.value.as_dict()
     return _told(started, {name: told[name] for name in ("text", "segments", "language")}, answered.headers)
 
 
-@router.post("/embed/text")
-async def embed_text(request: Request, given: TextRequest) -> Response:
+@router.post("/embed/text", openapi_extra=TEXT)
+async def embed_text(request: Request) -> Response:
     """Return the vector of a text, of unit norm."""
     started, desk = time.monotonic(), desk_of(request)
+    given = uploads.valid(TextRequest, await uploads.read_small(request, most_bytes=MOST_TEXT_BYTES))
     model = await desk.served(given.model, "embed_text")
-    call = await desk.options(request, model, content=[given.text.encode()])
-    answered = await desk.answer(request, plans.embed_text(desk.light.asked(model, "embed_text"), given.text, call))
+    asked = desk.light.asked(model, "embed_text")
+    plan = plans.embed_text(asked, given.text, desk.options(request))
+    answered = await desk.answer(request, plan, content=[given.text.encode()])
     vector: Any = answered.value
     told = {"embedding": vector.tolist(), "dimension": len(vector), "model": given.model}
     return _told(started, told, answered.headers)
@@ -72,9 +82,9 @@ async def embed_vision(request: Request) -> Response:
     started, desk = time.monotonic(), desk_of(request)
     model = await desk.served("siglip", "embed_image")
     _, picture = await uploads.of_json(request, "image_base64", most_bytes=desk.redis.max_input_bytes)
-    call = await desk.options(request, model, content=[picture])
     asked = desk.client(len(picture)).asked(model, "embed_image")
-    answered = await desk.answer(request, plans.embed_image(asked, picture, call, sees=""))
+    plan = plans.embed_image(asked, picture, desk.options(request), sees="")
+    answered = await desk.answer(request, plan, content=[picture])
     vector = answered.value
     return _told(started, {"embedding": vector.tolist(), "dimension": len(vector)}, answered.headers)
 
@@ -85,8 +95,8 @@ async def detect_faces(request: Request, file: UploadFile) -> Response:
     started, desk = time.monotonic(), desk_of(request)
     model = await desk.served("yunet", "detect_faces")
     picture = await uploads.of_form(file, most_bytes=desk.redis.max_input_bytes)
-    call = await desk.options(request, model, content=[picture])
     asked = desk.client(len(picture)).asked(model, "detect_faces")
-    answered = await desk.answer(request, plans.detect_faces(asked, picture, call, sees=""))
+    plan = plans.detect_faces(asked, picture, desk.options(request), sees="")
+    answered = await desk.answer(request, plan, content=[picture])
     faces = plain_faces(answered.value)
     return _told(started, {"faces": faces, "count": len(faces)}, answered.headers)

@@ -64,6 +64,11 @@ STATUS: Mapping[str, tuple[int, str]] = {
 """The code of an error -> HTTP status, and OpenAI's type."""
 
 
+def of(error: Refused | RpcError) -> Problem:
+    """Return what was raised as a problem."""
+    return error.problem if isinstance(error, Refused) else of_error(error)
+
+
 def of_error(error: RpcError) -> Problem:
     """Return an error of `rpc.errors` as a problem; of several inputs that failed, the first one's."""
     if isinstance(error, PartialFailure) and error.failed:
@@ -81,9 +86,17 @@ def of_code(code: str, message: str, *, retry_after_s: float | None = None) -> P
     return Problem(status, name, message, kind, "model" if status == 404 else None, retry_after_s)  # noqa: PLR2004
 
 
-TITLES: Mapping[int, str] = {
+TITLES: Mapping[str, str] = {
+    "model_error": "The model failed",
+    "dead_lettered": "The job was given up on",
+    "gateway_fault": "The gateway failed",
+}
+"""Of errors that have one of their own."""
+
+TITLES_OF_STATUS: Mapping[int, str] = {
     400: "Bad request",
     401: "Key missing or wrong",
+    403: "Not allowed",
     404: "Not found",
     405: "Method not allowed",
     408: "The body came too slowly",
@@ -92,7 +105,7 @@ TITLES: Mapping[int, str] = {
     415: "Media type not supported",
     422: "The request cannot be served as it is",
     429: "The queue is full",
-    500: "The model failed",
+    500: "The server failed",
     503: "Not available now",
     504: "No answer in time",
 }
@@ -118,7 +131,7 @@ def body(problem: Problem) -> dict[str, object]:
     told = {"message": problem.detail, "type": problem.kind, "param": problem.param, "code": problem.code}
     return {
         "type": f"urn:penstock:error:{problem.code}",
-        "title": TITLES.get(problem.status, "Error"),
+        "title": TITLES.get(problem.code) or TITLES_OF_STATUS.get(problem.status, "Error"),
         "status": problem.status,
         "detail": problem.detail,
         "error": told,

@@ -37,6 +37,9 @@ def _words(given: Any) -> Any:
 
 def _keys(given: Any) -> Any:
     words = _words(given)
+    if isinstance(given, str) and given and not words:
+        # without a key everybody may call, which is not what somebody means who writes something here
+        raise ValueError("there is no key in it")
     for word in words:
         if not _KEY.fullmatch(word):
             raise ValueError("a key has at least 8 characters, all of them printable ASCII")
@@ -101,7 +104,7 @@ def _read_keys(name: str) -> str:
         keys = Path(name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingError(f"{KEYS_FILE}={name!r}: {error}") from None
-    if not keys.strip():
-        # an empty file would open the gateway to everybody
-        raise SettingError(f"{KEYS_FILE}={name!r}: the file has no key")
+    if not keys:
+        # an empty text would open the gateway to everybody
+        raise SettingError(f"{KEYS_FILE}={name!r}: there is no key in it")
     return keys

@@ -1,9 +1,12 @@
 """`/v1/audio/transcriptions` as OpenAI's clients speak it; with `stream`, segments come as their windows are done."""
 
 import asyncio
+import contextlib
 import math
-from collections.abc import AsyncIterator, Mapping, Sequence
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, Literal, get_args
 
 from fastapi import APIRouter, Form, Request, Response, UploadFile
@@ -11,9 +14,8 @@ from fastapi.responses import StreamingResponse
 from pydantic_core import to_json
 
 from producers import subtitles
-from producers.gateway import problems, uploads
+from producers.gateway import events, problems, uploads
 from producers.gateway.desk import Answered, Desk, desk_of
-from producers.gateway.events import event
 from producers.gateway.problems import Problem, Refused
 from rpc import Transcript, parts, plans
 from rpc.errors import RpcError
@@ -30,7 +32,8 @@ LOOK_S = 0.25
 
 WINDOWS_A_LOOK = 64
 
-STREAMS = "text/event-stream"
+Answer = Callable[[], Coroutine[Any, Any, Answered[Transcript]]]
+"""Waits for the whole transcript."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +63,15 @@ async def transcribe(  # noqa: PLR0913 (the fields of a form are the arguments o
     shape = _shape(response_format, timestamp_granularities or [])
     name = await desk.served(model, "transcribe")
     audio = await uploads.of_form(file, most_bytes=desk.redis.max_input_bytes)
-    call = await desk.options(
-        request, name, content=[f"{language} {shape}".encode(), audio], default_s=TRANSCRIBE_TIMEOUT_S
-    )
+    content = [f"{language} {shape}".encode(), audio]
     options: dict[str, Any] = {"word_timestamps": shape.words, **({"language": language} if language else {})}
     asked = desk.client(len(audio)).asked(name, "transcribe", options)
-    plan = plans.transcribe(asked, audio, call)
+    plan = plans.transcribe(asked, audio, desk.options(request, default_s=TRANSCRIBE_TIMEOUT_S))
     passed_over = [name for name, value in (("prompt", prompt), ("temperature", temperature)) if value]
     headers = {"x-penstock-ignored": ", ".join(passed_over)} if passed_over else {}
     if stream:
-        return await _streamed(desk, request, plan, headers)
-    answered = await desk.answer(request, plan)
+        return await _streamed(desk, plan, partial(desk.answer, request, plan, content=content), headers)
+    answered = await desk.answer(request, plan, content=content)
     return written(answered, shape, headers)
 
 
@@ -118,43 +119,60 @@ def _verbose(transcript: Transcript, shape: Shape) -> dict[str, Any]:
 
 
 async def _streamed(
-    desk: Desk, request: Request, plan: Plan[Transcript], headers: Mapping[str, str]
+    desk: Desk, plan: Plan[Transcript], answer: Answer, headers: Mapping[str, str]
 ) -> StreamingResponse:
-    """Return the answer that tells segment by segment; what goes wrong before the first has its own status."""
-    events = _events(desk, request, plan)
-    first = await anext(events)
+    """Return the answer that tells segment by segment; what goes wrong before it begins has its own status."""
+    telling = _events(desk, plan, answer)
+    first = await anext(telling)
 
     async def body() -> AsyncIterator[bytes]:
-        yield first
-        async for each in events:
-            yield each
+        async with contextlib.aclosing(telling):
+            yield first
+            async for each in telling:
+                yield each
 
-    return StreamingResponse(body(), 200, headers, STREAMS)
+    return events.streamed(body(), headers)
 
 
-async def _events(desk: Desk, request: Request, plan: Plan[Transcript]) -> AsyncIterator[bytes]:
-    answering = asyncio.create_task(desk.answer(request, plan))
-    windows, told = 0, 0
+async def _events(desk: Desk, plan: Plan[Transcript], answer: Answer) -> AsyncGenerator[bytes]:
+    """Tell segments as they come, or signs of life while none does; raise what goes wrong before anything is told."""
+    answering = asyncio.create_task(answer())
+    windows, told, said_at = 0, 0, time.monotonic()
+    said = False
     try:
         while not (await asyncio.wait([answering], timeout=LOOK_S))[0]:
             found = await _finished(desk, plan, windows)
             windows += len(found)
             for segment in (each for segments in found for each in segments):
                 yield _delta(segment, told)
-                told += 1
+                told, said, said_at = told + 1, True, time.monotonic()
+            if time.monotonic() - said_at >= events.SIGN_S and (said or await _is_under_way(desk, plan)):
+                yield events.STILL_HERE
+                said, said_at = True, time.monotonic()
         try:
             transcript = (await answering).value
-        except RpcError as error:
-            if not windows:
+        except (Refused, RpcError) as error:
+            if not said:
                 raise
-            yield event(problems.body(problems.of_error(error)), name="error")
+            yield events.event(problems.body(problems.of(error)), name="error")
             return
         for segment in transcript.as_dict()["segments"][told:]:
             yield _delta(segment, told)
             told += 1
-        yield event({"type": "transcript.text.done", "text": transcript.text.strip(), "usage": _usage(transcript)})
+        done = {"type": "transcript.text.done", "text": transcript.text.strip(), "usage": _usage(transcript)}
+        yield events.event(done)
     finally:
         answering.cancel()
+
+
+async def _is_under_way(desk: Desk, plan: Plan[Transcript]) -> bool:
+    """Return whether the job of a plan waits or runs: what could be wrong with the request has been looked at."""
+    job = plan.jobs[0]
+    try:
+        progress = await desk.light.progress(job.model, job.id)
+    except RpcError:
+        return False
+    return progress.state in {"waiting", "running"}
 
 
 async def _finished(desk: Desk, plan: Plan[Transcript], start: int) -> list[list[dict[str, Any]]]:
@@ -173,4 +191,4 @@ async def _finished(desk: Desk, plan: Plan[Transcript], start: int) -> list[list
 def _delta(segment: Mapping[str, Any], number: int) -> bytes:
     text = segment["text"] if number else segment["text"].lstrip()
     told = {"id": number, **{name: segment[name] for name in ("start", "end", "text")}}
-    return event({"type": "transcript.text.delta", "delta": text, "segment": told})
+    return events.event({"type": "transcript.text.delta", "delta": text, "segment": told})

@@ -1,25 +1,39 @@
-"""Files on their way in: parts of a form, base64 inside JSON, data URIs. None of it holds the loop for long."""
+"""Bodies on their way in: files in forms, in JSON, in data URIs, and what is around them. None holds the loop long."""
 
 import asyncio
-import base64
-import binascii
-import io
-import re
-import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from re import Pattern
+from typing import Any, TypeVar
 
 from fastapi import Request, UploadFile
+from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from producers.gateway.problems import Problem, Refused
+from producers.gateway.scanner import Scanner, decoded, field, too_large
 from rpc.errors import InvalidInput
 
-MOST_AROUND = 64 * 1024
-"""Bytes a JSON object may have besides its file."""
+Fields = TypeVar("Fields", bound=BaseModel)
 
-MOST_PREFIX = 256
-"""Characters in front of the comma of a data URI."""
+KIB, MIB = 1024, 1024 * 1024
+
+MOST_AROUND = 64 * KIB
+"""Bytes a JSON object may have besides its one file."""
+
+SMALL = 64 * KIB
+"""A body of no more bytes is read as it is, the files in it too."""
+
+LEAST_FILE = KIB
+"""Files of so many bytes of base64 are taken out of a larger body while it comes."""
+
+MOST_REST = 4 * MIB
+"""Bytes a larger body may have besides these files: parsed in 10 ms if they are texts."""
+
+MOST_VALUES = 50_000
+"""Values such a rest may have, which cost more than their bytes: parsed in 40 ms if they are lists."""
+
+FORMS = "send fewer at a time, and large files by the forms of /v1/audio/transcriptions and /face/detect"
 
 
 async def of_form(file: UploadFile, *, most_bytes: int) -> bytes:
@@ -33,28 +47,15 @@ async def of_form(file: UploadFile, *, most_bytes: int) -> bytes:
     return content
 
 
-def too_large(size: int, most_bytes: int) -> Refused:
-    """Return that an input has too many bytes."""
-    return Refused(Problem(413, "input_too_large", f"the input of {size} bytes is over the limit of {most_bytes}"))
-
-
 async def of_json(request: Request, name: str, *, most_bytes: int) -> tuple[dict[str, Any], bytes]:
     """Return a JSON object whose field `name` is a file in base64, without that field, and the file.
 
-    The text is decoded as it comes, in pieces: a JSON parser would hold the loop for as long as a recording is large.
+    A data URI's prefix in front of it is passed over.
     """
-    scanner = Base64Field(name, most_bytes=most_bytes)
+    scanned = Base64Field(name, most_bytes=most_bytes)
     async for chunk in _chunks(request):
-        scanner.feed(chunk)
-    return scanner.end()
-
-
-async def _chunks(request: Request) -> AsyncIterator[bytes]:
-    async for chunk in request.stream():
-        if chunk:
-            yield chunk
-            # a body that lies in the socket whole comes without a pause
-            await asyncio.sleep(0)
+        scanned.feed(chunk)
+    return scanned.end()
 
 
 class Base64Field:
@@ -62,108 +63,141 @@ class Base64Field:
 
     def __init__(self, name: str, *, most_bytes: int) -> None:
         self._name = name
-        self._most_bytes = most_bytes
-        self._opening = re.compile(rb'"%s"\s*:\s*"' % re.escape(name.encode()))
-        self._mark = uuid.uuid4().hex
-        self._around = bytearray()
-        self._field: _Base64 | None = None
-        self._open = False
+        self._scanner = Scanner(field(name), name, most_bytes=most_bytes, prefixed=True)
 
     def feed(self, chunk: bytes) -> None:
         """Go on with the next bytes; raise `InvalidInput` or `Refused` on what cannot become a file."""
-        rest = chunk
-        if self._open and self._field is not None:
-            text, quote, rest = chunk.partition(b'"')
-            self._field.feed(text)
-            if self._field.size > self._most_bytes:
-                raise too_large(self._field.size, self._most_bytes)
-            if not quote:
-                return
-            self._open = False
-            self._around += b'"'
-        self._around += rest
-        if self._field is None:
-            self._begin()
-        if len(self._around) > MOST_AROUND:
+        self._scanner.feed(chunk)
+        if len(self._scanner.rest) > MOST_AROUND:
             raise InvalidInput(f"the body has more than {MOST_AROUND} bytes beside {self._name}")
-
-    def _begin(self) -> None:
-        found = self._opening.search(self._around)
-        if found is None:
-            return
-        rest = bytes(self._around[found.end() :])
-        del self._around[found.end() :]
-        self._around += self._mark.encode()
-        self._field, self._open = _Base64(self._name), True
-        self.feed(rest)
 
     def end(self) -> tuple[dict[str, Any], bytes]:
         """Return the object without the field, and the file."""
-        around = json_object(bytes(self._around))
-        # the mark is where the field was only if that was this object's own, and its last of that name
-        if self._field is None or around.pop(self._name, None) != self._mark:
+        around = json_object(bytes(self._scanner.rest))
+        files = self._scanner.files()
+        # a mark is where a file was only if that was this object's own, and its last of that name
+        mark = around.pop(self._name, None)
+        if len(files) != 1 or mark not in files:
             raise InvalidInput(f"{self._name} is missing, or no text in base64, or given twice")
-        return around, self._field.end()
+        return around, files[mark]
 
 
-class _Base64:
-    """Base64 as it stands in JSON, decoded piece by piece; a data URI's prefix in front of it is passed over."""
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A JSON object, and the files that were taken out of it.
 
-    def __init__(self, name: str) -> None:
-        self.size = 0
-        self._name = name
-        self._head: bytes | None = b""
-        self._left = b""
-        self._decoded = io.BytesIO()
+    Attributes:
+        told: the object, with a mark in the place of each of these files.
+        files: the files by their marks.
+        around: what equal bodies have in common besides their files.
+    """
 
-    def feed(self, text: bytes) -> None:
-        """Decode as much as is whole."""
-        if self._head is None:
-            self._decode(text)
-            return
-        self._head += text
-        if len(self._head) >= MOST_PREFIX:
-            self._start()
+    told: dict[str, Any]
+    files: Mapping[str, bytes]
+    around: bytes
 
-    def _start(self) -> None:
-        head, self._head = self._head or b"", None
-        prefixed = head.startswith(b"data:") and b"," in head[:MOST_PREFIX]
-        self._decode(head.partition(b",")[2] if prefixed else head)
-
-    def _decode(self, text: bytes) -> None:
-        text = self._left + text
-        # JSON may escape a slash, and those who wrap lines escape their ends
-        cut = len(text) - 1 if text.endswith(b"\\") else len(text)
-        plain = text[:cut].replace(b"\\/", b"/").replace(b"\\n", b"").replace(b"\\r", b"")
-        whole = len(plain) - len(plain) % 4
-        self._left = plain[whole:] + text[cut:]
-        self.size += self._decoded.write(decoded(plain[:whole], self._name))
-
-    def end(self) -> bytes:
-        """Return all that was decoded."""
-        if self._head is not None:
-            self._start()
-        if self._left:
-            raise InvalidInput(f"{self._name} is no base64: it ends in the middle of a group")
-        if not self.size:
-            raise InvalidInput(f"{self._name} is empty")
-        return self._decoded.getvalue()
+    @property
+    def content(self) -> Sequence[bytes]:
+        """What tells this body from others."""
+        return [self.around, *self.files.values()]
 
 
-def decoded(text: bytes, name: str) -> bytes:
-    """Return what base64 spells, or raise `InvalidInput` naming the field."""
-    try:
-        return base64.b64decode(text, validate=True)
-    except binascii.Error as error:
-        raise InvalidInput(f"{name} is no base64: {error}") from None
+async def read(request: Request, opening: Pattern[bytes], *, most_bytes: int) -> Body:
+    """Return a body of JSON, its long files behind such an opening decoded as they come.
+
+    Raises `Refused` if a file is larger than `most_bytes`, or if there is too much besides.
+    """
+    if 0 < _declared(request) <= SMALL:
+        content = await request.body()
+        return Body(json_object(content), {}, content)
+    scanner = Scanner(opening, "a file", most_bytes=most_bytes, least=LEAST_FILE)
+    async for chunk in _chunks(request):
+        scanner.feed(chunk)
+        if len(scanner.rest) > MOST_REST:
+            raise _too_much(f"{MOST_REST} bytes beside its files in base64")
+    told = await _parsed(bytes(scanner.rest))
+    await asyncio.sleep(0)
+    return Body(told, scanner.files(), scanner.unmarked())
 
 
-def of_data_uri(uri: str, name: str) -> bytes:
-    """Return the file in a data URI, or raise `InvalidInput` naming the field."""
+async def read_small(request: Request, *, most_bytes: int) -> dict[str, Any]:
+    """Return the JSON object of a body that has no file; raise `Refused` if it has more bytes than that."""
+    content = bytearray()
+    async for chunk in _chunks(request):
+        content += chunk
+        if len(content) > most_bytes:
+            raise Refused(Problem(413, "body_too_large", f"the body is over the limit of {most_bytes} bytes"))
+    return await _parsed(bytes(content))
+
+
+def _declared(request: Request) -> int:
+    length = request.headers.get("content-length", "")
+    return int(length) if length.isdigit() else 0
+
+
+async def _chunks(request: Request) -> AsyncIterator[bytes]:
+    first = True
+    async for chunk in request.stream():
+        if not first:
+            # a body that lies in the socket whole comes without a pause
+            await asyncio.sleep(0)
+        first = False
+        yield chunk
+
+
+async def _parsed(text: bytes) -> dict[str, Any]:
+    if len(text) > SMALL and values_of(text) > MOST_VALUES:
+        raise _too_much(f"{MOST_VALUES} values")
+    # counting took its time
+    await asyncio.sleep(0)
+    return json_object(text)
+
+
+def values_of(text: bytes) -> int:
+    """Return about how many values JSON has, at most twice too many; it takes a while, but less than to parse them."""
+    plain = text.replace(b"\\\\", b"").replace(b'\\"', b"")
+    strings = plain.count(b'"') // 2
+    if strings > MOST_VALUES:
+        return strings
+    between = b"".join(plain.split(b'"')[::2])
+    return strings + sum(map(between.count, (b",", b"[", b"{")))
+
+
+def _too_much(what: str) -> Refused:
+    return Refused(Problem(413, "body_too_large", f"the body has more than {what}: {FORMS}"))
+
+
+def with_files(value: Any, left: dict[str, bytes]) -> Any:
+    """Return JSON with each `{"base64": "..."}` in it as bytes, and take out of `left` those that were marks."""
+    if isinstance(value, list):
+        return [with_files(item, left) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() != {"base64"}:
+        return {name: with_files(item, left) for name, item in value.items()}
+    text = value["base64"]
+    if not isinstance(text, str):
+        raise InvalidInput('a file is no text in base64, as in {"base64": "QUJD"}')
+    return left.pop(text) if text in left else decoded(_unwrapped(text), "a file")
+
+
+def of_data_uri(uri: str, name: str, left: dict[str, bytes]) -> bytes:
+    """Return the file in a data URI, out of `left` if that was a mark; raise `InvalidInput` naming the field."""
     head, comma, text = uri.partition(",")
-    if not comma or not head.endswith(";base64"):
+    if not comma or not head.lower().endswith(";base64"):
         raise InvalidInput(f"{name} is no data URI in base64, such as data:image/png;base64,iVBORw0...")
-    return decoded(text.encode(), name)
+    return left.pop(text) if text in left else decoded(_unwrapped(text), name)
+
+
+def check_none(left: Mapping[str, bytes]) -> None:
+    """Raise `InvalidInput` if a file was taken out that is no input: of a field given twice, or beside others."""
+    if left:
+        raise InvalidInput("the body has a file in base64 where none belongs, or twice in one place")
+
+
+def _unwrapped(text: str) -> bytes:
+    """Return base64 without the ends of its lines."""
+    return text.replace("\n", "").replace("\r", "").encode()
 
 
 def json_object(content: bytes) -> dict[str, Any]:
@@ -175,6 +209,16 @@ def json_object(content: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidInput("the body is no JSON object")
     return value
+
+
+def valid(kind: type[Fields], told: Mapping[str, Any]) -> Fields:
+    """Return what the fields of an object say; raise `Refused` naming the first that is wrong."""
+    try:
+        return kind.model_validate(told)
+    except ValidationError as error:
+        first = error.errors()[0]
+        param = ".".join(map(str, first["loc"]))
+        raise Refused(Problem(422, "invalid_input", f"{param}: {first['msg']}", param=param)) from None
 
 
 def json_body(properties: Mapping[str, Any], required: Sequence[str]) -> dict[str, Any]:

@@ -21,7 +21,9 @@ from schemathesis.checks import not_a_server_error
 
 from inference_worker.standins.whisper import WORDS, tone_speech, wav
 from inference_worker.standins.yunet import squares_picture
-from rpc import RedisSettings
+from producers.gateway.directory import passes_of
+from rpc import Client, RedisSettings
+from rpc.inspection import model_state
 from tests.conftest import ON_VALKEY, settings_for
 from tests.gateways import GatewayProcess
 from tests.servers import Server
@@ -156,6 +158,18 @@ def test_two_hundred_slow_callers_do_not_stop_others(gateway: GatewayProcess) ->
         return [answer.status_code for answer in answers]
 
     assert asyncio.run(crowd()) == [200] * 50
+
+
+def test_a_worker_tells_of_its_passes(settings: RedisSettings, http: httpx2.Client) -> None:
+    """So that the gateway sees that work gets done while no job ends."""
+    assert http.post("/v1/jobs", json=ECHO, headers=WAIT).status_code == 200
+
+    with Client(settings=settings) as client:
+
+        def passes() -> list[int]:
+            return [passes_of(about) for about in client.ask(model_state(settings.prefix, "echo")).workers.values()]
+
+        eventually(lambda: min(passes()) > 0, what="the worker has announced itself again")
 
 
 UNHEALTHY = list(hypothesis.HealthCheck)

@@ -1,23 +1,28 @@
 """Jobs over HTTP: queued now, asked for later, followed while they run, and cancelled."""
 
 import base64
+import itertools
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx2
 import numpy as np
 import pytest
+from redis import Redis
 
+from producers.gateway import events
 from rpc import RedisSettings
 from rpc.consumer import Consumer
 from rpc.errors import ModelError
 from rpc.messages import Failure
 from rpc.parts import Part, part_field, total_field
-from tests.answering import echo, job_of, read_one, reply_with, show_life
+from tests.answering import echo, given, job_of, read_one, reply_with, show_life
 from tests.conftest import ON_VALKEY, MakeConsumer
 from tests.families import OPS
 from tests.gateways import GatewayThread
+from tests.servers import Server
 from tests.waiting import LONG_S
 
 pytestmark = [pytest.mark.server, ON_VALKEY]
@@ -62,6 +67,22 @@ def test_a_job_is_queued_and_its_result_asked_for_later(http: httpx2.Client, wor
     assert told["meta"]["worker"] == "in-process"
 
 
+@pytest.mark.parametrize(
+    ("prefer", "ttl_ms"), [("", 3_600_000), ("wait=0", 3_600_000), ("wait", 60_000)], ids=["queued", "a while", "wait"]
+)
+def test_a_job_may_wait_for_as_long_as_somebody_may_ask_for_it(
+    http: httpx2.Client, worker: Consumer, prefer: str, ttl_ms: int
+) -> None:
+    """An hour to be started, unless its caller waits for it to the end."""
+    with ThreadPoolExecutor(1) as threads:
+        asked = threads.submit(http.post, "/v1/jobs", json=ECHO, headers={"prefer": prefer} if prefer else {})
+        delivery = read_one(worker)
+        worker.settle([echo(delivery)])
+        asked.result(LONG_S)
+
+    assert job_of(delivery).ttl_ms == ttl_ms
+
+
 def test_a_job_that_failed_says_why(http: httpx2.Client, worker: Consumer) -> None:
     """The job is there, so asking for it is no error."""
     place = http.post("/v1/jobs", json=ECHO).headers["location"]
@@ -81,6 +102,34 @@ def test_files_travel_in_base64_and_arrays_come_as_lists(http: httpx2.Client, wo
 
     assert job_of(delivery).inputs == [b"\x00\xff"]
     assert http.get(place).json()["result"] == {"vectors": [[1.0, 0.0], [0.0, 1.0]], "raw": {"base64": "AQ=="}}
+
+
+def test_large_files_arrive_whole_wherever_they_stand(http: httpx2.Client, worker: Consumer) -> None:
+    """Beside texts and small files, and in what is no file itself."""
+    large, small = np.random.default_rng(1).bytes(3_000_000), b"\x00\xff"
+    files = [{"base64": base64.b64encode(content).decode()} for content in (large, small, large[:90_000])]
+    http.post("/v1/jobs", json={**ECHO, "inputs": [files[0], "text", files[1], {"inside": [files[2]]}]})
+    delivery = read_one(worker)
+
+    assert given(worker, delivery) == [large, "text", small, {"inside": [large[:90_000]]}]
+
+
+def test_a_large_file_counts_in_what_a_key_stands_for(http: httpx2.Client) -> None:
+    """Although it is not kept as it came."""
+    key = {"idempotency-key": "order-1"}
+    contents = [np.random.default_rng(seed).bytes(100_000) for seed in (1, 1, 2)]
+    bodies = [{**ECHO, "inputs": [{"base64": base64.b64encode(content).decode()}]} for content in contents]
+
+    assert [http.post("/v1/jobs", json=body, headers=key).status_code for body in bodies] == [202, 202, 422]
+
+
+def test_files_that_are_no_inputs_have_a_limit_of_their_own(http: httpx2.Client) -> None:
+    """They would travel inside the job."""
+    inside = {"base64": base64.b64encode(bytes(9_000_000)).decode()}
+    told = http.post("/v1/jobs", json={**ECHO, "inputs": [{"inside": inside}]})
+
+    assert (told.status_code, told.json()["error"]["code"]) == (422, "invalid_input")
+    assert "may be larger" in told.json()["detail"]
 
 
 def test_what_the_caller_says_of_the_job_reaches_it(http: httpx2.Client, worker: Consumer) -> None:
@@ -108,7 +157,8 @@ def test_what_the_caller_says_of_the_job_reaches_it(http: httpx2.Client, worker:
         ({"job_id": "a/b"}, "job id"),
         ({"job_id": 7}, "job_id"),
         ({"inputs": [{"blob": 3}]}, "blob"),
-        ({"inputs": [{"base64": "*"}]}, "json"),
+        ({"inputs": [{"base64": "*"}]}, "base64"),
+        ({"inputs": [{"base64": 7}]}, "base64"),
         ({"sense": 1}, "no field 'sense'"),
     ],
 )
@@ -162,7 +212,8 @@ def test_a_job_is_followed_to_its_end(http: httpx2.Client, worker: Consumer) -> 
             seen.append(_next(lines))
         rest = list(lines)
 
-    assert stream.headers["content-type"].startswith("text/event-stream")
+    told = [stream.headers[name] for name in ("content-type", "cache-control", "x-accel-buffering")]
+    assert told == ["text/event-stream; charset=utf-8", "no-cache", "no"]
     assert [name for name, _ in seen[:-1]] == ["progress"] * (len(seen) - 1)
     assert (waiting[1]["state"], seen[-1][1]["state"], rest) == ("waiting", "succeeded", [])
     assert seen[-1][1]["result"] == {"outputs": ["hello"]}
@@ -171,3 +222,44 @@ def test_a_job_is_followed_to_its_end(http: httpx2.Client, worker: Consumer) -> 
 def _next(lines: Iterator[str]) -> tuple[str, dict[str, Any]]:
     """Return name and content of the next event."""
     return next(lines).removeprefix("event: "), json.loads(next(lines).removeprefix("data: "))
+
+
+def test_a_job_is_followed_while_redis_is_away(
+    own_server: Server, make_consumer: MakeConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With signs of life meanwhile, and to its end when Redis is back."""
+    del make_consumer
+    monkeypatch.setattr(events, "SIGN_S", 0.1)
+    settings = RedisSettings.from_env({}, url=own_server.url, socket_timeout_s=1.0)
+    with GatewayThread(settings) as running, httpx2.Client(base_url=running.url, timeout=LONG_S) as http:
+        place = http.post("/v1/jobs", json=ECHO).headers["location"]
+        with http.stream("GET", f"{place}/events") as stream:
+            lines = (line for line in itertools.islice(stream.iter_lines(), MANY) if line)
+            waiting = _next(lines)
+            own_server.kill()
+            signs = [next(lines) for _ in range(3)]
+            own_server.start()
+            assert http.delete(place).json()["state"] == "cancelled"
+            ended = _next(line for line in lines if line not in signs)
+
+    assert (waiting[1]["state"], signs) == ("waiting", [": still here"] * 3)
+    assert (ended[0], ended[1]["state"]) == ("done", "cancelled")
+
+
+MANY = 1000
+"""Lines that are read before a stream is taken for one without an end."""
+
+
+def test_a_job_that_is_lost_while_it_is_followed_is_an_error(
+    http: httpx2.Client, worker: Consumer, raw: "Redis"
+) -> None:
+    """Told as every error is."""
+    place = http.post("/v1/jobs", json=ECHO).headers["location"]
+    with http.stream("GET", f"{place}/events") as stream:
+        lines = (line for line in itertools.islice(stream.iter_lines(), MANY) if line)
+        _next(lines)
+        raw.delete(*raw.keys(f"{worker.keys.prefix}:*"))
+        name, told = _next(lines)
+
+    assert (name, told["type"], told["status"]) == ("error", "urn:penstock:error:job_not_found", 404)
+    assert told["detail"] == told["error"]["message"]

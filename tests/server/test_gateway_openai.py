@@ -1,13 +1,16 @@
 """OpenAI's own client, and LangChain's, against the gateway: nothing written by those who use them."""
 
 import base64
+import contextlib
 import io
 import json
 import queue
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import httpx2
 import numpy as np
 import openai
 import pytest
@@ -16,6 +19,7 @@ from openai import OpenAI
 from PIL import Image
 from pydantic import SecretStr
 
+from producers.gateway import events
 from rpc import RedisSettings
 from rpc.consumer import Consumer
 from rpc.deliveries import Delivery, Limits
@@ -96,6 +100,22 @@ def test_a_data_uri_is_a_picture(sdk: OpenAI) -> None:
     (found,) = sdk.embeddings.create(model="siglip", input=picture_uri(pixels)).data
 
     assert np.allclose(found.embedding, vector_of(pixels, normalize=True), atol=1e-6)
+
+
+def test_a_large_picture_arrives_whole(sdk: OpenAI) -> None:
+    """Although it is decoded piece by piece, and whatever the case of its head."""
+    pixels = np.random.default_rng(2).integers(0, 255, (300, 200, 3), np.uint8)
+    uri = picture_uri(pixels)
+    upper = uri.replace("data:image/png;base64", "DATA:Image/PNG;BASE64")
+    found = sdk.embeddings.create(model="siglip", input=[uri, upper]).data
+
+    assert [np.allclose(item.embedding, vector_of(pixels, normalize=True), atol=1e-6) for item in found] == [True] * 2
+
+
+def test_a_large_file_that_is_no_picture_is_refused(sdk: OpenAI) -> None:
+    """It would be a very strange text."""
+    with pytest.raises(openai.UnprocessableEntityError, match="where none belongs"):
+        sdk.embeddings.create(model="siglip", input="data:audio/wav;base64," + "QUJD" * 30_000)
 
 
 def test_token_ids_are_refused_with_what_to_do(sdk: OpenAI) -> None:
@@ -223,6 +243,19 @@ class LongTalk:
         content = {"window": [0, 1], "segments": self.segments(window), "language": "en", "probability": 1.0}
         self._consumer.keep(job_of(self._taken()).id, [part_field(Part(0, window, content))])
 
+    def begin(self) -> None:
+        """Take the job and finish its first window."""
+        self.take()
+        self.finish_window(0)
+
+    def fail(self) -> None:
+        """Answer the job with an error."""
+        self._consumer.settle([reply_with(self._taken(), Failure.of(ModelError("no memory")))])
+
+    def is_cancelled(self) -> bool:
+        """Return whether the job was answered by somebody else."""
+        return bool(self._consumer.answered([self._taken()]))
+
     def end(self) -> None:
         """Answer the job."""
         segments = [segment for window in range(3) for segment in self.segments(window)]
@@ -289,13 +322,72 @@ def test_what_fails_before_the_first_segment_has_its_status(patient: OpenAI, tal
     asking = threading.Thread(target=ask)
     asking.start()
     talk.take()
-    assert talk.delivery is not None
-    talk._consumer.settle([reply_with(talk.delivery, Failure.of(ModelError("no memory")))])
+    talk.fail()
     asking.join(LONG_S)
 
     assert [(error.status_code, error.code) for error in failed if isinstance(error, openai.APIStatusError)] == [
         (500, "model_error")
     ]
+
+
+@pytest.fixture
+def lines(patient: OpenAI) -> Iterator[Generator[str]]:
+    """Yield what is said of a long recording, line by line; the connection ends with the generator."""
+
+    def said() -> Generator[str]:
+        form = {"model": "whisper", "stream": "true"}
+        with (
+            httpx2.Client(base_url=str(patient.base_url), timeout=LONG_S) as http,
+            http.stream("POST", "audio/transcriptions", data=form, files={"file": ("a.wav", b"long")}) as stream,
+        ):
+            yield f"{stream.status_code} {stream.headers['cache-control']} {stream.headers['x-accel-buffering']}"
+            yield from (line for line in stream.iter_lines() if line)
+
+    with contextlib.closing(said()) as saying:
+        yield saying
+
+
+def test_what_fails_among_the_segments_is_an_event(patient: OpenAI, talk: LongTalk) -> None:
+    """Named `error`, with what every error says; OpenAI's client raises it."""
+    chunks = _chunks(patient)
+    first = _while(lambda: next(chunks).delta, talk.begin)
+    talk.fail()
+
+    assert first == "window 0"
+    with pytest.raises(openai.APIError, match="no memory") as failed:
+        list(chunks)
+    assert failed.value.code == "model_error"
+
+
+def _while(ask: Callable[[], Any], act: Callable[[], Any]) -> Any:
+    """Return what is answered to a question that is asked while something is done."""
+    with ThreadPoolExecutor(1) as beside:
+        asking = beside.submit(ask)
+        act()
+        return asking.result(LONG_S)
+
+
+def test_who_leaves_among_the_segments_has_the_job_cancelled(lines: Generator[str], talk: LongTalk) -> None:
+    """The rest of the recording need not be heard."""
+    begun = _while(lambda: (next(lines), next(lines)), talk.begin)
+    lines.close()
+
+    assert (begun[0], "window 0" in begun[1]) == ("200 no-cache no", True)
+    eventually(talk.is_cancelled, what="the job is cancelled")
+
+
+def test_a_long_silence_has_signs_of_life(
+    lines: Iterator[str], talk: LongTalk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the first segment as well, and from then on what goes wrong is an event."""
+    monkeypatch.setattr(events, "SIGN_S", 0.1)
+    begun = _while(lambda: [next(lines) for _ in range(3)], lambda: None)
+    talk.take()
+    talk.fail()
+    rest = [line for line in lines if line != begun[1]]
+
+    assert begun == ["200 no-cache no", ": still here", ": still here"]
+    assert (rest[0], json.loads(rest[1].removeprefix("data: "))["error"]["code"]) == ("event: error", "model_error")
 
 
 def test_models_are_those_that_are_served(sdk: OpenAI) -> None:
