@@ -48,12 +48,11 @@ async def _measured(settings: RedisSettings, model: str, levels: Sequence[int], 
 
 async def _call(client: AsyncClient, prefix: str, model: str) -> Call:
     state = await client.ask(model_state(prefix, model))
-    ops = {op for told in state.workers.values() for op in told.get("ops", "").split(",")}
     if not state.workers:
         raise Unavailable(f"no live worker serves {model}: penstock worker --models {model}")
-    if "embed_text" in ops:
+    if "embed_text" in state.ops:
         texts = itertools.cycle(mixed_texts(TEXTS))
         return lambda: client.embed_text(next(texts), model=model)
-    if "echo" in ops:
+    if "echo" in state.ops:
         return partial(client.call, model, "echo", [ECHOED])
-    raise InvalidInput(f"{model} offers {', '.join(sorted(ops))}; bench can call embed_text and echo")
+    raise InvalidInput(f"{model} offers {', '.join(state.ops)}; bench can call embed_text and echo")

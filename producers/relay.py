@@ -35,8 +35,7 @@ def message(completion: Completion) -> dict[str, Any]:
     told: dict[str, Any] = {"model": completion.model, "job_id": completion.job_id, "op": completion.op}
     reply = completion.reply
     if isinstance(reply, Failure):
-        error = {"code": reply.code, "message": reply.message, "retryable": reply.retryable}
-        return {**told, "ok": False, "error": error}
+        return {**told, "ok": False, "error": reply.as_dict()}
     whole: dict[str, Any] = json.loads(to_json({**told, "ok": True, "result": reply.result}))
     return whole
 

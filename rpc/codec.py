@@ -88,11 +88,7 @@ def _read_json_map(value: dict[str, Any]) -> Any:
     return value
 
 
-def _fields(flat: Meta | Failure) -> dict[str, Any]:
-    return {name: getattr(flat, name) for name in _NAMES[type(flat)]}
-
-
-_NAMES = {kind: [field.name for field in fields(kind)] for kind in (Meta, Failure)}
+_META = [field.name for field in fields(Meta)]
 
 
 def encode_reply(reply: Reply, encoding: Encoding = "msgpack", *, model: str = "") -> bytes:
@@ -101,9 +97,9 @@ def encode_reply(reply: Reply, encoding: Encoding = "msgpack", *, model: str = "
     if model:
         body["model"] = model
     if isinstance(reply, Success):
-        body.update(result=reply.result, meta=_fields(reply.meta))
+        body.update(result=reply.result, meta={name: getattr(reply.meta, name) for name in _META})
     else:
-        body["error"] = _fields(reply)
+        body["error"] = reply.as_dict()
     if encoding == "msgpack":
         return pack(body)
     try:
@@ -130,7 +126,7 @@ def _reply(body: Mapping[str, Any]) -> Reply:
     if body["ok"]:
         meta = body.get("meta", {})
         # what a newer worker tells besides is not for this reader
-        return Success(body["result"], Meta(**{name: meta[name] for name in _NAMES[Meta] if name in meta}))
+        return Success(body["result"], Meta(**{name: meta[name] for name in _META if name in meta}))
     error = body["error"]
     return Failure(error["code"], error["message"], error["retryable"])
 

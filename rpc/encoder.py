@@ -93,10 +93,9 @@ class Encoder:
     def get_sentence_embedding_dimension(self) -> int:
         """Return how many numbers a vector has, as a live worker tells; raise `UnknownModel` if none does."""
         state = self._client.ask(model_state(self._client.prefix, self.model))
-        for about in state.workers.values():
-            if about.get("dimension", "").isdigit():
-                return int(about["dimension"])
-        raise UnknownModel(f"no live worker tells the dimension of {self.model}")
+        if state.dimension is None:
+            raise UnknownModel(f"no live worker tells the dimension of {self.model}")
+        return state.dimension
 
 
 def _check(prompt_name: str | None, more: dict[str, Any]) -> None:

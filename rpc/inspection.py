@@ -42,6 +42,21 @@ class ModelState:
     dead: int
     workers: Mapping[str, Mapping[str, str]]
 
+    @property
+    def ops(self) -> list[str]:
+        """The ops that live workers tell of, sorted."""
+        return sorted({op for about in self.workers.values() for op in about.get("ops", "").split(",") if op})
+
+    def offers(self, op: str) -> bool:
+        """Return whether a live worker offers an op; one that does not tell its ops may."""
+        return op in self.ops or any("ops" not in about for about in self.workers.values())
+
+    @property
+    def dimension(self) -> int | None:
+        """How many numbers a vector of the model has, if a live worker tells."""
+        told = (about.get("dimension", "") for about in self.workers.values())
+        return next((int(number) for number in told if number.isdigit()), None)
+
 
 def known_models(prefix: str) -> Call[list[str]]:
     """Return the names of all models ever served, sorted."""

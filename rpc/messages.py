@@ -158,6 +158,10 @@ class Failure:
         """Return what the wire says of an error."""
         return cls(error.code, str(error)[:MOST_TOLD], error.retryable)
 
+    def as_dict(self) -> dict[str, str | bool]:
+        """Return it as the map the wire has."""
+        return {"code": self.code, "message": self.message, "retryable": self.retryable}
+
     def error(self) -> RpcError:
         """Return the error as the caller sees it raised."""
         return from_code(self.code, self.message)

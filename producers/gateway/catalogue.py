@@ -31,15 +31,14 @@ async def model(request: Request, model: str) -> Response:
 
 def _told(state: ModelState) -> dict[str, Any]:
     workers = list(state.workers.values())
-    first = workers[0]
     told: dict[str, Any] = {
         "id": state.model,
         "object": "model",
         "created": int(min(float(about.get("started", 0)) for about in workers)),
         "owned_by": "penstock",
-        "ops": first.get("ops", "").split(","),
+        "ops": state.ops,
         "workers": len(workers),
     }
-    if first.get("dimension", "").isdigit():
-        told["dimension"] = int(first["dimension"])
+    if state.dimension is not None:
+        told["dimension"] = state.dimension
     return told

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from fastapi import Request
 
 from producers.gateway import idempotency, problems
-from producers.gateway.directory import Directory, offers
+from producers.gateway.directory import Directory
 from producers.gateway.headers import timeout_s, timings
 from producers.gateway.leaving import Gone, while_connected
 from producers.gateway.metrics import Metrics
@@ -71,7 +71,7 @@ class Desk:
         if not state.workers:
             text = f"no worker serves {name} now"
             raise Refused(Problem(503, "no_worker", text, BROKEN, "model", problems.RETRY_AFTER_S))
-        if not offers(state, op):
+        if not state.offers(op):
             raise Refused(Problem(404, "model_not_found", f"{name} does not offer {op}", ABSENT, "model"))
         return name
 

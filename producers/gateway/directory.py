@@ -71,11 +71,6 @@ def passes_of(about: Mapping[str, str]) -> int:
     return int(told) if told.isascii() and told.isdigit() else 0
 
 
-def offers(state: ModelState, op: str) -> bool:
-    """Return whether a live worker of a model offers an op; one that does not tell its ops may."""
-    return any("ops" not in about or op in about["ops"].split(",") for about in state.workers.values())
-
-
 class Directory:
     """Looks every second; a question that needs it sooner looks again."""
 

@@ -219,8 +219,7 @@ async def _state(desk: Desk, job: str) -> dict[str, Any]:
 def _ended(reply: Reply) -> dict[str, Any]:
     if isinstance(reply, Success):
         return {"state": "succeeded", "result": reply.result, "meta": asdict(reply.meta)}
-    error = {"code": reply.code, "message": reply.message, "retryable": reply.retryable}
-    return {"state": "cancelled" if reply.code == "cancelled" else "failed", "error": error}
+    return {"state": "cancelled" if reply.code == "cancelled" else "failed", "error": reply.as_dict()}
 
 
 def _under_way(progress: Progress) -> dict[str, Any]:

@@ -20,6 +20,7 @@ class Case:
         outcomes: what those were told that got through.
         executed: execution -> which of its inputs.
         stored: the reply that was in Redis at the end.
+        delivered: the replies that a relay handed over.
         broken: errors a client raised that it must not.
     """
 
@@ -30,6 +31,7 @@ class Case:
     outcomes: list[str] = field(default_factory=list)
     executed: dict[str, int] = field(default_factory=dict)
     stored: Event | None = None
+    delivered: list[Event] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
 
     @property
@@ -55,8 +57,8 @@ class Case:
 
     @property
     def known(self) -> list[Event]:
-        """All replies that are known of, those callers got and the stored one."""
-        return [*self.replies, *([self.stored] if self.stored else [])]
+        """All replies that are known of: those callers got, those handed over, and the stored one."""
+        return [*self.replies, *self.delivered, *([self.stored] if self.stored else [])]
 
     @property
     def extra(self) -> int:
@@ -70,13 +72,13 @@ class Case:
 
     def hear(self, event: Event) -> None:
         """Take in what was said about it."""
+        lists = {
+            "replied": self.replies,
+            "unsure": self.unsure,
+            "cancelling": self.cancelling,
+            "delivered": self.delivered,
+        }
         match event["event"]:
-            case "replied":
-                self.replies.append(event)
-            case "unsure":
-                self.unsure.append(event)
-            case "cancelling":
-                self.cancelling.append(event)
             case "cancelled":
                 self.outcomes.append(event["outcome"])
             case "executed":
@@ -85,6 +87,8 @@ class Case:
                 self.stored = event
             case "broken":
                 self.broken.append(event["error"])
+            case name if name in lists:
+                lists[name].append(event)
             case _:
                 pass
 

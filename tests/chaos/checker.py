@@ -58,6 +58,13 @@ def _one_reply(case: Case) -> Iterator[Finding]:
         yield Finding("one_reply", case.job, f"different replies: {sorted(replies)}")
 
 
+def _delivered(case: Case) -> Iterator[Finding]:
+    """Yield if its reply did not go to the sink it named, or went to one it did not name."""
+    if bool(case.delivered) != case.submitted["sunk"]:
+        seen = "nothing was handed over" if case.submitted["sunk"] else "it named no sink, and was handed over"
+        yield Finding("delivered", case.job, seen)
+
+
 def _kept(case: Case) -> Iterator[Finding]:
     """Yield if a reply that somebody got is not in Redis."""
     if case.replies and case.stored is None:
@@ -136,7 +143,7 @@ def _unbroken(case: Case) -> Iterator[Finding]:
 
 
 PROMISES: tuple[Callable[[Case], Iterator[Finding]], ...] = (
-    *(_answered, _known, _one_reply, _right, _executed, _deserved, _cancelled, _poison_told, _unbroken),
+    *(_answered, _known, _one_reply, _right, _executed, _deserved, _cancelled, _poison_told, _unbroken, _delivered),
 )
 
 
@@ -159,6 +166,9 @@ def _rest(left: Event) -> Iterator[Finding]:
     for lane, counts in left["lanes"].items():
         if any(counts.values()):
             yield Finding("lanes_empty", "", f"{lane} has {counts['length']} entries, {counts['pending']} pending")
+    sink = left["sink"]
+    if any(sink.values()):
+        yield Finding("sink_empty", "", f"the sink has {sink['length']} completions, {sink['pending']} pending")
     for kind in ("lasting", "jobs", "blobs", "others", "strays"):
         names = left.get(kind, [])
         if names:

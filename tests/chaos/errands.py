@@ -22,6 +22,9 @@ TTL_S, HASTE_S = 60.0, 1.5
 BULK = 0.35
 REST_S = 0.08
 
+SUNK = 0.3
+"""The share of jobs whose replies go to a sink too."""
+
 APART_EVERY = 3
 """Of so many jobs of a caller, one is queued in one call and fetched in another: only then is a loss told to it."""
 
@@ -33,6 +36,7 @@ class Errand:
     Attributes:
         ttl_s: how long after its submission the job may still be started.
         apart: whether it is queued first and its result asked for then, and not both in one call.
+        sunk: whether its reply is to go to the sink too.
         cancel_after_s: when the caller thinks better of it; None if it does not.
         rest_s: how long the caller waits before its next job.
     """
@@ -43,13 +47,15 @@ class Errand:
     cargo: tuple[Cargo, ...]
     ttl_s: float = TTL_S
     apart: bool = False
+    sunk: bool = False
     cancel_after_s: float | None = None
     rest_s: float = 0.0
 
     def told(self) -> dict[str, Any]:
         """Return what the history keeps of it."""
         cargo = [[item.mood, item.size, item.binary] for item in self.cargo]
-        return {"job": self.job, "kind": self.kind, "lane": self.lane, "ttl_s": self.ttl_s, "cargo": cargo}
+        told = {"job": self.job, "kind": self.kind, "lane": self.lane, "ttl_s": self.ttl_s, "cargo": cargo}
+        return {**told, "sunk": self.sunk}
 
 
 class Errands:
@@ -80,6 +86,7 @@ class Errands:
             self._cargo(job, kind),
             HASTE_S if kind == "hasty" else TTL_S,
             apart=self._count % APART_EVERY == 0,
+            sunk=chance.random() < SUNK,
             cancel_after_s=chance.uniform(0.0, 0.08) if kind == "cancelled" else None,
             rest_s=chance.uniform(0.0, REST_S),
         )

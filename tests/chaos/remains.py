@@ -7,12 +7,12 @@ from redis import Redis
 
 from rpc import RedisSettings
 from rpc.codec import decode_reply
-from rpc.keys import GROUP, LANES, Keys
-from rpc.messages import Failure
+from rpc.keys import GROUP, LANES, RELAY, Keys
 from tests.chaos.history import History
 from tests.chaos.ledger import MODEL
+from tests.chaos.relays import SINK, told
 
-MEANT = ("}:interactive", "}:bulk", "}:dead", "}:config", "}:workers", ":models")
+MEANT = ("}:interactive", "}:bulk", "}:dead", "}:config", "}:workers", ":models", f"}}:sink:{SINK}")
 """How the keys end that stay for ever."""
 
 KINDS = ("result:", "worker:", "job:", "blob:")
@@ -36,9 +36,17 @@ class Remains:
             told[lane] = {"length": int(self._redis.xlen(stream)), "pending": int(pending["pending"])}
         return told
 
+    def sink(self) -> dict[str, int]:
+        """Return what is in the sink, and what of it is in somebody's hands."""
+        stream = self._keys.sink(SINK)
+        if not self._redis.exists(stream):
+            return {"length": 0, "pending": 0}
+        pending: Any = self._redis.xpending(stream, RELAY)
+        return {"length": int(self._redis.xlen(stream)), "pending": int(pending["pending"])}
+
     def empty(self) -> bool:
-        """Return whether nothing is in any lane."""
-        return not any(count for lane in self.lanes().values() for count in lane.values())
+        """Return whether nothing is in any lane, nor in the sink."""
+        return not any(count for stream in (*self.lanes().values(), self.sink()) for count in stream.values())
 
     def tell(self, history: History, *, strays: Sequence[int] = ()) -> None:
         """Write down every stored reply, and all that is left besides, processes among it."""
@@ -47,6 +55,7 @@ class Remains:
         history.tell(
             "left",
             lanes=self.lanes(),
+            sink=self.sink(),
             dead=self._dead(),
             lasting=self._lasting(),
             jobs=self._named("job:"),
@@ -90,11 +99,4 @@ class Remains:
             if data is None:
                 # its time was up just now
                 continue
-            reply = decode_reply(data)
-            if isinstance(reply, Failure):
-                yield job, {"code": reply.code}
-            else:
-                yield (
-                    job,
-                    {"code": "ok", "outputs": (reply.result or {}).get("outputs"), "attempts": reply.meta.attempts},
-                )
+            yield job, told(decode_reply(data))

@@ -27,6 +27,7 @@ class Report:
         faults: how often each was done.
         worker_ends: how often a worker ended, by status.
         executions: how many inputs were executed, how many of these once more than needed, and by how many processes.
+        delivered: how many replies relays handed over, and how many of them once more than needed.
         attempts: stored results, by how often their job had been handed out.
         left: what was left in Redis.
         findings: what is wrong.
@@ -40,6 +41,7 @@ class Report:
     faults: Mapping[str, int]
     worker_ends: Mapping[str, int]
     executions: Mapping[str, int]
+    delivered: Mapping[str, int]
     attempts: Mapping[str, int]
     left: Mapping[str, Any]
     findings: Sequence[Finding]
@@ -63,6 +65,7 @@ class Report:
             ("faults", {"all": sum(self.faults.values()), **self.faults}),
             ("workers ended", self.worker_ends),
             ("executions", self.executions),
+            ("handed over", self.delivered),
             ("attempts", self.attempts),
             ("left", {name: _short(value) for name, value in self.left.items()}),
         ]
@@ -94,6 +97,7 @@ def report(events: Sequence[Event]) -> Report:
         faults=_counted(event["kind"] for event in events if event["event"] == "fault"),
         worker_ends=_counted(str(event["status"]) for event in events if event["event"] == "worker_ended"),
         executions=_executions(list(told.values()), events),
+        delivered=_delivered(list(told.values())),
         attempts=_counted(attempts for case in told.values() for attempts in _attempts(case)),
         left={name: value for name, value in left.items() if name not in {"at", "event"}},
         findings=check(events),
@@ -113,6 +117,11 @@ def _executions(told: Sequence[Case], events: Sequence[Event]) -> dict[str, int]
     poison = sum(len(case.executed) for case in told if case.poison)
     extra = sum(case.extra for case in told if not case.poison)
     return {"all": sum(len(case.executed) for case in told), "extra": extra, "of poison": poison, "by processes": by}
+
+
+def _delivered(told: Sequence[Case]) -> dict[str, int]:
+    handed_over = [len(case.delivered) for case in told]
+    return {"all": sum(handed_over), "extra": sum(max(0, count - 1) for count in handed_over)}
 
 
 def latencies(seconds: Sequence[float]) -> dict[str, float]:

@@ -14,6 +14,7 @@ from tests.chaos.errands import INLINE_BYTES
 from tests.chaos.faults import Faults
 from tests.chaos.history import History, read
 from tests.chaos.ledger import PATH
+from tests.chaos.relays import Relays
 from tests.chaos.remains import Remains
 from tests.chaos.report import Report, report
 from tests.proxy import Proxy
@@ -69,6 +70,7 @@ def run(plan: Plan, directory: Path, history_path: Path) -> Report:
         ways = [stage.through(stage.worker_proxy), stage.direct, stage.direct]
         crew = running.enter_context(Crew(ways, {**WORKER, PATH: str(history_path)}, history))
         callers = {"direct": stage.direct, "proxied": stage.through(stage.callers_proxy)}
+        running.enter_context(Relays(history, list(callers.values())))
         crowd = running.enter_context(Crowd(history, plan.seed, callers, keep_s=KEEP_S))
         entrances = (stage.callers_proxy, stage.worker_proxy)
         Faults(history, plan.seed, server=stage.server, crew=crew, crowd=crowd, entrances=entrances).run(plan.seconds)

@@ -24,6 +24,7 @@ from tests.chaos.gauge import Sample, Trend, trends
 from tests.chaos.history import History, read
 from tests.chaos.interrupt import interrupt
 from tests.chaos.ledger import PATH
+from tests.chaos.relays import Relays
 from tests.chaos.report import Report, report
 from tests.chaos.run import Stage, settle
 from tests.servers import KINDS, Kind
@@ -71,6 +72,7 @@ def soak(kind: Kind, seconds: float, seed: int, directory: Path, history_path: P
         stage = Stage(kind, directory, running, fsync="everysec")
         crew = running.enter_context(Crew([stage.direct], {PATH: str(history_path)}, history))
         ways = {"direct": stage.direct, "direct too": stage.direct}
+        running.enter_context(Relays(history, [stage.direct]))
         crowd = running.enter_context(Crowd(history, seed, ways, keep_s=KEEP_S))
         samples = _sampled({"worker": crew.berths[0].pid, "server": stage.server.pid}, seconds)
         settle(stage, crew, crowd, history)

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 from rpc import AsyncClient, Client, RedisSettings
 from tests.chaos.errands import Errand
 from tests.chaos.ledger import MODEL, OP
+from tests.chaos.relays import SINK
 
 T = TypeVar("T")
 
@@ -37,7 +38,8 @@ class Voice(Protocol):
 
 
 def _arguments(errand: Errand, keep_s: float) -> dict[str, Any]:
-    return {"job_id": errand.job, "lane": errand.lane, "timeout_s": errand.ttl_s, "keep_s": keep_s}
+    sink = {"sink": SINK} if errand.sunk else {}
+    return {"job_id": errand.job, "lane": errand.lane, "timeout_s": errand.ttl_s, "keep_s": keep_s, **sink}
 
 
 class Awaiting:

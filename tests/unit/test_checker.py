@@ -14,6 +14,9 @@ from tests.chaos.report import latencies, report
 
 TTL_S = 60.0
 
+SUNK = "sunk"
+"""The job whose reply goes to a sink too."""
+
 
 def found(events: list[Event]) -> list[tuple[str, str]]:
     """Return the promises a history breaks, and of which jobs."""
@@ -23,7 +26,7 @@ def found(events: list[Event]) -> list[tuple[str, str]]:
 def submitted(at: float, job: str, *moods: str, kind: str = "plain") -> Event:
     """Return the submission of a job with an input of each mood."""
     cargo = [[mood, 50, False] for mood in moods]
-    told = {"job": job, "kind": kind, "lane": "bulk", "ttl_s": TTL_S, "cargo": cargo}
+    told = {"job": job, "kind": kind, "lane": "bulk", "ttl_s": TTL_S, "cargo": cargo, "sunk": job == SUNK}
     return {"at": at, "event": "submitted", "by": "asyncio, direct", **told}
 
 
@@ -39,6 +42,11 @@ def replied(at: float, job: str, code: str, *runs: str, event: str = "replied") 
     return {"at": at, "event": event, "job": job, "code": code, "by": "asyncio, direct", **told}
 
 
+def delivered(at: float, job: str, code: str, *runs: str) -> Event:
+    """Return a reply as a relay handed it over."""
+    return replied(at, job, code, *runs, event="delivered")
+
+
 def stored(at: float, job: str, code: str, *runs: str) -> Event:
     """Return the reply that was found in Redis."""
     return replied(at, job, code, *runs, event="stored")
@@ -48,6 +56,7 @@ LEFT: Event = {
     "at": 90.0,
     "event": "left",
     "lanes": {"interactive": {"length": 0, "pending": 0}, "bulk": {"length": 0, "pending": 0}},
+    "sink": {"length": 0, "pending": 0},
     "dead": [{"job": "poison", "code": "dead_lettered", "deliveries": 3}],
     "lasting": [],
     "jobs": [],
@@ -66,6 +75,7 @@ def good() -> list[Event]:
         submitted(1.0, "poison", "kills", kind="poison"),
         submitted(1.0, "trips", "trips", kind="trips"),
         submitted(1.0, "gone", "plain", kind="cancelled"),
+        submitted(1.0, SUNK, "plain"),
         {"at": 1.1, "event": "fault", "kind": "kill_worker", "berth": 0},
         executed(1.2, "one", 0, "r0"),
         executed(1.2, "one", 1, "r1"),
@@ -80,11 +90,16 @@ def good() -> list[Event]:
         {"at": 3.7, "event": "cancelled", "job": "gone", "by": "asyncio, direct", "outcome": "cancelled"},
         replied(3.8, "gone", "cancelled"),
         replied(3.8, "trips", "model_error"),
+        executed(3.8, SUNK, 0, "s0"),
+        replied(3.8, SUNK, "ok", "s0"),
+        delivered(4.0, SUNK, "ok", "s0"),
+        delivered(6.0, SUNK, "ok", "s0"),
         executed(5.0, "poison", 0, "p1"),
         executed(8.0, "poison", 0, "p2"),
         replied(11.0, "poison", "dead_lettered"),
         stored(80.0, "one", "ok", "r2", "r3"),
         stored(80.0, "gone", "cancelled"),
+        stored(80.0, SUNK, "ok", "s0"),
         stored(80.0, "trips", "model_error"),
         stored(80.0, "poison", "dead_lettered"),
         LEFT,
@@ -204,6 +219,14 @@ def test_a_cancelled_job_that_was_answered_is_found() -> None:
     assert found(told) == [("cancelled", "gone")]
 
 
+def test_a_reply_that_was_not_handed_over_is_found() -> None:
+    """A job that named a sink has its reply there, once at least and the one that stands; another job has none."""
+    assert found(without(good(), event="delivered")) == [("delivered", SUNK)]
+    assert found([*good(), delivered(7.0, "gone", "cancelled")]) == [("delivered", "gone")]
+    assert found([*good(), delivered(7.0, SUNK, "model_error")]) == [("deserved", SUNK), ("one_reply", SUNK)]
+    assert found(left(sink={"length": 2, "pending": 1})) == [("sink_empty", "")]
+
+
 def test_a_reply_that_was_not_kept_is_found() -> None:
     """A reply stays in Redis for as long as was asked."""
     brief: Event = {"at": 0.0, "event": "begun", "keep_s": 30.0}
@@ -245,9 +268,10 @@ def test_a_report_counts_what_happened() -> None:
 
     assert told.passed
     assert told.run == {"server": "valkey", "seed": 1, "seconds": 60.0}
-    assert told.replies == {"cancelled": 1, "dead_lettered": 1, "model_error": 1, "ok": 1}
+    assert told.replies == {"cancelled": 1, "dead_lettered": 1, "model_error": 1, "ok": 2}
     assert told.faults == {"kill_worker": 1}
-    assert told.executions == {"all": 7, "extra": 2, "of poison": 3, "by processes": 1}
+    assert told.delivered == {"all": 2, "extra": 1}
+    assert told.executions == {"all": 8, "extra": 2, "of poison": 3, "by processes": 1}
     assert told.latency_ms == {"p50": 2800.0, "p99": 10000.0, "worst": 10000.0}
     assert json.loads(json.dumps(told.as_json()))["passed"] is True
     assert told.as_text().splitlines()[-1] == "  verdict        passed"
