@@ -11,7 +11,7 @@ from redis import Redis
 
 from rpc import Client, RedisSettings
 from rpc.codec import decode_reply
-from rpc.keys import GROUP, LANES, RELEASED, Keys
+from rpc.keys import BEGUN, GROUP, LANES, Keys
 from rpc.messages import Reply, Success
 from rpc.scripts import SCRIPTS
 from tests.callers import Callers
@@ -137,7 +137,7 @@ def test_a_job_that_outlasts_the_grace_is_given_back_too(
     drained.terminate()
 
     assert drained.wait() == 0
-    assert holders(raw, Keys(redis_settings.prefix, "gate")) == {RELEASED: 1}
+    assert holders(raw, Keys(redis_settings.prefix, "gate")) == {BEGUN: 1}
     gates.open("a")
     start_worker(GATE)
     assert client.result("gate", "a", timeout_s=LONG_S) == {"outputs": [gates.path("a")]}
