@@ -66,8 +66,12 @@ class WorkerProcess:
         self._reader.start()
 
     def __enter__(self) -> Self:
-        """Wait until the worker takes jobs."""
-        return self.wait_until_ready()
+        """Wait until the worker takes jobs; one that does not is ended."""
+        try:
+            return self.wait_until_ready()
+        except BaseException:
+            self.close()
+            raise
 
     def __exit__(self, *_: object) -> None:
         """End it at once, if it has not ended."""

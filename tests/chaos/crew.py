@@ -124,8 +124,12 @@ class Crew:
 
     def __enter__(self) -> Self:
         """Wait until every worker takes jobs, and keep them running from then on."""
-        for berth in self.berths:
-            berth.wait_until_ready()
+        try:
+            for berth in self.berths:
+                berth.wait_until_ready()
+        except BaseException:
+            self._close()
+            raise
         self._keeper.start()
         return self
 
@@ -133,6 +137,9 @@ class Crew:
         """End all workers."""
         self._stopping.set()
         self._keeper.join(LONG_S)
+        self._close()
+
+    def _close(self) -> None:
         for berth in self.berths:
             berth.close()
 
