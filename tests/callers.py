@@ -42,12 +42,18 @@ class Awaited:
         async def taken(completion: Completion) -> None:
             take(completion)
 
-        taking = asyncio.run_coroutine_threadsafe(self._client.consume(sink, taken, **given), self._loop)
+        async def begun() -> asyncio.Task[None]:
+            return asyncio.create_task(self._client.consume(sink, taken, **given))
+
+        async def ended(task: asyncio.Task[None]) -> None:
+            task.cancel()
+            await asyncio.wait([task])
+
+        taking = self._run(begun())
         try:
             yield
         finally:
-            taking.cancel()
-            self._run(asyncio.sleep(0))
+            self._run(ended(taking))
 
     @property
     def waiting(self) -> int:

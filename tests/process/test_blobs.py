@@ -67,7 +67,7 @@ def test_a_blob_that_is_not_there_fails_its_input_alone(
     keys = Keys(redis_settings.prefix, "echo")
     raw.xadd(keys.stream("interactive"), {"id": "lost", "op": "echo", "json": '{"inputs": [{"blob": 3}]}'})
 
-    with pytest.raises(JobLost, match="blob 3 of job lost is not there"):
+    with pytest.raises(JobLost, match="blob 3 of job lost is missing"):
         client.result("echo", "lost", timeout_s=LONG_S)
     assert client.call("echo", "echo", ["next"], timeout_s=LONG_S) == {"outputs": ["next"]}
 

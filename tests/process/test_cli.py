@@ -328,7 +328,7 @@ def test_bench(start_worker: StartWorker, redis_settings: RedisSettings) -> None
     ("arguments", "told"),
     [
         (("status", "no such name"), "penstock: unknown_model: "),
-        (("embed-text", "a", "--lane", "fast"), "penstock: invalid_input: lane 'fast'"),
+        (("embed-text", "a", "--lane", "fast"), "penstock: invalid_input: unknown lane 'fast'"),
         (("embed-text", "a", "--model", "unserved", "--timeout", "0.2"), "penstock: timeout: "),
         (("dead", "show", "m", "1-1"), "penstock: invalid_input: "),
         (("--redis-url", "redis://127.0.0.1:1", "status"), "penstock: unavailable: "),

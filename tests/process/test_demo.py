@@ -116,7 +116,7 @@ def test_demo(tmp_path: Path) -> None:
     assert re.search(r"killed with [1-9]\d* jobs in its hands, [1-9]\d* answered before", output)
     assert re.search(r"48 of 48 answered; [1-9]\d* of them handed out a second time", output)
     assert re.search(r"payload +\(\d+ bytes of msgpack\)", output)
-    assert '{"v": 1, "ok": true, "result": {"vectors": [[' in output
+    assert '{"v": 1, "ok": true, "model": "minilm", "result": {"vectors": [[' in output
     assert "The worker ended with 0 after SIGTERM" in output
 
 

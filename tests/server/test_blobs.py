@@ -173,7 +173,7 @@ def test_a_blob_that_is_gone_is_a_lost_job(client: Client, worker: Consumer) -> 
     delivery = read_one(worker)
     end(worker, delivery)
 
-    with pytest.raises(JobLost, match=r"blob 0 of job .* is not there"):
+    with pytest.raises(JobLost, match=r"blob 0 of job .* is missing"):
         given(worker, delivery)
 
 
