@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 PYTEST_FLAGS ?=
-TEST_PROCESSES ?= 2
+TEST_PROCESSES ?= 3
 # pytest ends with 5 where flags leave nothing to run
 OR_NONE := $(if $(PYTEST_FLAGS),|| [ $$? -eq 5 ])
 SEED ?= 1

@@ -44,8 +44,9 @@ class ModelState:
 
     @property
     def ops(self) -> list[str]:
-        """The ops that live workers tell of, sorted."""
-        return sorted({op for about in self.workers.values() for op in about.get("ops", "").split(",") if op})
+        """The ops that live workers tell of, in the order of the first that does."""
+        told = (op for about in self.workers.values() for op in about.get("ops", "").split(","))
+        return list(dict.fromkeys(op for op in told if op))
 
     def offers(self, op: str) -> bool:
         """Return whether a live worker offers an op; one that does not tell its ops may."""

@@ -33,7 +33,7 @@ class Turns:
     def __init__(self, settings: RedisSettings, sink: str, models: Sequence[str] | None, lease_s: float) -> None:
         self._every_model = models is None
         self._looked_at = float("-inf")
-        self._taken_over = False
+        self._failing = self._taken_over = False
         self._onwards: Mapping[str, bytes] = {}
         self._look_again_s = min(LOOK_AGAIN_S, lease_s)
         # an answer later than a socket's time limit would be taken for none
@@ -77,8 +77,9 @@ class Turns:
             self._looked_at, self._onwards = float("-inf"), {}
             # a group that could not be made is no reason to ask without end
             return RECONNECT_S if again else 0.0
-        if error is not None:
-            log.warning("cannot read completions: %s", error)
+        if error is not None and not self._failing:
+            log.warning("cannot read completions until further notice: %s", error)
+        self._failing = error is not None
         return RECONNECT_S if error is not None or not self.reading.models else 0.0
 
 
