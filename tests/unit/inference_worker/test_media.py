@@ -23,7 +23,6 @@ from inference_worker.standins.whisper import tone_speech, wav
 from rpc import pictures
 from rpc.errors import InvalidInput
 from tests import hazards
-from tests.pace import quickest_s
 from tests.waiting import eventually
 
 MOST_PIXELS = 50_000_000
@@ -79,19 +78,16 @@ def _target(path: Path) -> str:
 def test_a_bad_picture_is_refused(name: str) -> None:
     """Soon, with little memory, without opening anything, and with a reason."""
     data = hazards.PICTURES_REFUSED[name]()
-
-    def refused_s() -> float:
-        started = time.monotonic()
-        with pytest.raises(InvalidInput, match="picture"):
-            images.decode(data, most_pixels=MOST_PIXELS)
-        return time.monotonic() - started
-
     with watched() as watch:
-        took_s = quickest_s(refused_s, SOON_S)
+        started = time.monotonic()
+        with pytest.raises(InvalidInput) as refused:
+            images.decode(data, most_pixels=MOST_PIXELS)
+        took_s = time.monotonic() - started
 
     assert took_s < SOON_S
     assert watch.most < MOST_BYTES
     assert watch.opened == set()
+    assert "picture" in str(refused.value)
 
 
 @pytest.mark.bound
@@ -101,19 +97,16 @@ def test_a_bad_recording_is_refused(name: str, tmp_path: Path, monkeypatch: pyte
     (tmp_path / hazards.PLANTED).write_bytes(wav(tone_speech(["one"])))
     monkeypatch.chdir(tmp_path)
     data = hazards.RECORDINGS_REFUSED[name]()
-
-    def refused_s() -> float:
-        started = time.monotonic()
-        with pytest.raises(InvalidInput, match=r"recording|no audio track"):
-            audio.decode(data, longest_s=LONGEST_S)
-        return time.monotonic() - started
-
     with watched() as watch:
-        took_s = quickest_s(refused_s, SOON_S)
+        started = time.monotonic()
+        with pytest.raises(InvalidInput) as refused:
+            audio.decode(data, longest_s=LONGEST_S)
+        took_s = time.monotonic() - started
 
     assert took_s < SOON_S
     assert watch.most < MOST_BYTES
     assert watch.opened == set()
+    assert "recording" in str(refused.value) or "no audio track" in str(refused.value)
 
 
 def test_the_watch_sees_what_is_opened(tmp_path: Path) -> None:
