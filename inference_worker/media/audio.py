@@ -31,6 +31,9 @@ FORMATS = "wav,w64,aiff,caf,flac,mp3,ogg,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,a
 """The containers that are opened. Playlists, session descriptions and the like are none of them: those make FFmpeg
 open other files and sockets."""
 
+PIECE = 1 << 20
+"""Bytes that are written to such a file at a time."""
+
 SPARSEST, UNSUSPECTED_S = 400, 1800.0
 """Fewer bytes a second than any codec makes of speech (AMR at 4.75 kbit/s makes 600): a file that has brought no more
 after half an hour of sound is a bomb of packed silence."""
@@ -185,11 +188,12 @@ class _Heard:
     def add(self, samples: bytes) -> None:
         """Put samples behind those that are there."""
         self.size += len(samples)
-        if self._file:
-            self._write(self._file, samples)
-            return
         self._memory += samples
-        if self.size > self._most:
+        if self._file:
+            # a frame at a time would be tens of thousands of writes
+            if len(self._memory) >= PIECE:
+                self._empty(self._file)
+        elif self.size > self._most:
             self._move()
 
     def _move(self) -> None:
@@ -199,8 +203,12 @@ class _Heard:
             # where no file can be had, there is still the memory
             self._most = sys.maxsize
         else:
-            self._write(self._file, self._memory)
-            self._memory = bytearray()
+            self._empty(self._file)
+
+    def _empty(self, file: IO[bytes]) -> None:
+        """Put into the file what has come since."""
+        self._write(file, self._memory)
+        self._memory = bytearray()
 
     def _write(self, file: IO[bytes], samples: bytes | bytearray) -> None:
         try:
@@ -217,6 +225,7 @@ class _Heard:
         """Return what has come."""
         if not self._file:
             return Recording(np.frombuffer(self._memory, np.int16), declared_s)
+        self._empty(self._file)
         file = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
         return Recording(np.frombuffer(file, np.int16), declared_s, file)
 
