@@ -95,8 +95,12 @@ class Answering:
 
     def __exit__(self, *_: object) -> None:
         """End."""
-        self._stopping.set()
+        self.stop()
         self._thread.join(READ_MS / 1000)
+
+    def stop(self) -> None:
+        """Begin to end; a server is slow to see that nothing came, and many can wait for that at once."""
+        self._stopping.set()
 
     def _run(self) -> None:
         while not self._stopping.is_set():

@@ -187,8 +187,12 @@ class Families:
 
     def __enter__(self) -> Self:
         """Begin."""
-        for name, consumer in self._consumers.items():
-            self._running.enter_context(Answering(consumer, self._noted(name)))
+        answering = [Answering(consumer, self._noted(name)) for name, consumer in self._consumers.items()]
+        for each in answering:
+            self._running.enter_context(each)
+        for each in answering:
+            # all of them before any is waited for
+            self._running.callback(each.stop)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from inference_worker import exits
@@ -23,15 +23,19 @@ METRICS_S = 1.0
 
 
 class EngineProcess:
-    """One engine, from its start to its end. To be started by the thread that lives longest: it dies with that."""
+    """One engine, from its start to its end. To be started by the thread that lives longest: it dies with that.
 
-    def __init__(self, device: str, order: Mapping[str, Any], *, stages: int) -> None:
+    `changed` is called, in another thread, when it has become ready and when it has ended.
+    """
+
+    def __init__(self, device: str, order: Mapping[str, Any], *, stages: int, changed: Callable[[], object]) -> None:
         self.name = str(order["name"])
         self.device = device
         self.models: Sequence[str] = ()
         self.ready = False
         self.killed_for = ""
         self.stamps = Stamps.create(stages)
+        self._changed = changed
         self._link, far = Link.pair()
         self._metrics: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._last_metrics = ""
@@ -60,11 +64,15 @@ class EngineProcess:
                 what, content = self._link.hear()
                 if what == "ready":
                     self.models, self.ready = content, True
+                    self._changed()
                     log.info("ready: %s serves %s", self.name, ", ".join(content))
                 else:
                     self._metrics.put(content)
         except Gone:
             self.ready = False
+            # a process lets go of its line a moment before it has ended
+            self._process.wait()
+            self._changed()
 
     def metrics(self) -> str:
         """Return its metrics as text: the last it told, if it does not get round to telling them now."""

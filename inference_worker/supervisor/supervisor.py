@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from inference_worker import exits
@@ -27,8 +28,11 @@ from rpc.settings import RedisSettings
 
 log = logging.getLogger(__name__)
 
-LOOK_S = 0.1
-"""How often engines are looked at; also the longest until a signal is heard."""
+LOOK_S = 0.25
+"""How often engines are looked at if none has ended or become ready; also the longest until a signal is heard."""
+
+ENGINE_CHANGED = 0
+"""What wakes this thread that is no signal's number."""
 
 PAUSED_S = 3.0
 """A pause between two looks that says this process was not running."""
@@ -55,7 +59,7 @@ class Supervisor:
         self._status = exits.STOPPED
         self._end_at: float | None = None
         # safe to put in a signal handler
-        self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._woken_by: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._refused = False
         self._entrance = Entrance(redis, self._unfit)
         self._leases = Leases(redis, self._running, lease_s=settings.lease_s, hang_after_s=settings.hang_after_s)
@@ -73,7 +77,7 @@ class Supervisor:
 
     def stop(self, number: int) -> None:
         """Ask all engines to drain and stop; `run` returns when they have. To be called in a signal handler."""
-        self._signals.put(number)
+        self._woken_by.put(number)
 
     def run(self) -> int:
         """Serve until stopped; return the exit status: see `exits`."""
@@ -89,7 +93,7 @@ class Supervisor:
         for place in range(len(self._settings.engines)):
             self._start(place)
         while self._engines or not self._stopping:
-            self._hear_signal()
+            self._wait()
             self._look()
         self._entrance.stop()
         self._leases.stop()
@@ -117,15 +121,19 @@ class Supervisor:
             "redis": {**self._redis.model_dump(mode="json"), "url": self._redis.url.get_secret_value()},
         }
         stages = len(self._settings.serving) * (STAGES_PER_MODEL + 2 * self._settings.prepare_threads)
-        self._engines[place] = EngineProcess(device, order, stages=stages)
+        changed = partial(self._woken_by.put, ENGINE_CHANGED)
+        self._engines[place] = EngineProcess(device, order, stages=stages, changed=changed)
 
     def _running(self) -> list[EngineProcess]:
         return list(self._engines.values())
 
-    def _hear_signal(self) -> None:
+    def _wait(self) -> None:
+        """Wait until there is something to look at, or it is time to; hear a signal."""
         # a signal that the system hands to another thread is heard only when this one runs again
         with contextlib.suppress(queue.Empty):
-            number = self._signals.get(timeout=LOOK_S)
+            number = self._woken_by.get(timeout=LOOK_S)
+            if number == ENGINE_CHANGED:
+                return
             if self._stopping:
                 # asked twice: leases lapse, other workers take over
                 os._exit(128 + number)

@@ -186,7 +186,8 @@ def test_a_worker_of_several_devices(
     client: Client, start_worker: StartWorker, gates: Gates, redis_settings: RedisSettings
 ) -> None:
     """Each device has an engine; one that dies is replaced while the other serves, and both are one worker's."""
-    worker = start_worker("tests.models:Gate", env=FOREVER, arguments=["--devices", "cpu,cpu"])
+    one_each = {"PENSTOCK_UNITS_HELD": "1", "PENSTOCK_BATCH_SIZE": "1"}
+    worker = start_worker("tests.models:Gate", env={**FOREVER, **one_each}, arguments=["--devices", "cpu,cpu"])
     eventually(lambda: worker.metric("penstock_engines") == 2)
     for name in "ab":
         client.submit("gate", "pass", [gates.path(name)], job_id=name)

@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.server, pytest.mark.process]
 UPPER = "tests.models:Upper"
 GATE = "tests.models:Gate"
 
-OBSERVED_S = 5.0
+OBSERVED_S = 10.0
 
 ANYWHERE = RedisSettings.from_env({})
 """For workers that end before they look for a Redis."""
