@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from producers.signals import deaf_children
 from producers.worker import COMMAND
@@ -31,11 +32,18 @@ class Announced:
         name: the consumer's name.
         health: `host:port` of its health port.
         engine: the process that runs the models.
+        weights: where the weights of the model come from; "" for the published ones.
     """
 
     name: str
     health: str
     engine: int
+    weights: str
+
+    @classmethod
+    def by(cls, name: str, told: Mapping[str, str]) -> Self:
+        """Return what a worker of this name has told."""
+        return cls(name, told["health"], int(told["pid"]), told.get("weights", ""))
 
 
 class WorkerProcess:
@@ -85,10 +93,9 @@ class WorkerProcess:
         def announced() -> bool:
             with suppress(RpcError):
                 workers = client.ask(model_state(self._settings.prefix, model)).workers
+                # one that is alive may not have got round yet to saying more
                 found.extend(
-                    Announced(name, told["health"], int(told["pid"]))
-                    for name, told in workers.items()
-                    if f":{self.pid}:" in name
+                    Announced.by(name, told) for name, told in workers.items() if f":{self.pid}:" in name and told
                 )
             return bool(found)
 

@@ -35,7 +35,10 @@ class LaneState:
 
 @dataclass(frozen=True, slots=True)
 class ModelState:
-    """One model as an operator sees it; `workers` are the live ones, each with what it says of itself."""
+    """One model as an operator sees it; `workers` are the live ones, each with what it says of itself.
+
+    That is nothing before a worker first gets round to it, and after it did not for three leases.
+    """
 
     model: str
     lanes: tuple[LaneState, ...]
@@ -43,9 +46,14 @@ class ModelState:
     workers: Mapping[str, Mapping[str, str]]
 
     @property
+    def told(self) -> list[Mapping[str, str]]:
+        """What live workers say of themselves, but for those that say nothing now."""
+        return [about for about in self.workers.values() if about]
+
+    @property
     def ops(self) -> list[str]:
         """The ops that live workers tell of, in the order of the first that does."""
-        told = (op for about in self.workers.values() for op in about.get("ops", "").split(","))
+        told = (op for about in self.told for op in about.get("ops", "").split(","))
         return list(dict.fromkeys(op for op in told if op))
 
     def offers(self, op: str) -> bool:
@@ -55,7 +63,7 @@ class ModelState:
     @property
     def dimension(self) -> int | None:
         """How many numbers a vector of the model has, if a live worker tells."""
-        told = (about.get("dimension", "") for about in self.workers.values())
+        told = (about.get("dimension", "") for about in self.told)
         return next((int(number) for number in told if number.isdigit()), None)
 
 

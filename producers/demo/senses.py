@@ -11,7 +11,6 @@ from producers.demo.narration import Narrator, expect
 from producers.demo.stage import FAMILIES, Stage
 from producers.worker_process import WorkerProcess
 from rpc import Client, Embeddings, Face, Transcript
-from rpc.inspection import model_state
 from rpc.results import Vector
 
 STAND_IN = "stand-in"
@@ -28,9 +27,10 @@ def play(stage: Stage, narrator: Narrator, worker: WorkerProcess) -> None:
         "A recording, a picture and sentences in five languages go to Whisper, YuNet, SigLIP and BGE-M3 at once.",
     )
     with narrator.waiting("a worker loads the four families"):
-        names = {worker.wait_until_ready(stage.client, model).name for model in FAMILIES}
-    expect(holds=len(names) == 1, otherwise="one worker should serve all four families")
-    weights = {model: _weights(stage, model) for model in FAMILIES}
+        ready = {model: worker.wait_until_ready(stage.client, model) for model in FAMILIES}
+    one = len({told.name for told in ready.values()}) == 1
+    expect(holds=one, otherwise="one worker should serve all four families")
+    weights = {model: told.weights or "real weights" for model, told in ready.items()}
     narrator.say(f"All four are loaded once, in process {worker.pid}: {', '.join(_told(weights))}.")
     _all_at_once(stage.client, narrator, {model for model, source in weights.items() if source == STAND_IN})
     status = worker.stop()
@@ -51,12 +51,6 @@ def _all_at_once(client: Client, narrator: Narrator, sure: Collection[str]) -> N
     _seeing(narrator, seen.result(), sure="siglip" in sure)
     _reading(narrator, read.result(), sure="bge-m3" in sure)
     narrator.show(f"all of it answered within {took_s:.1f} s")
-
-
-def _weights(stage: Stage, model: str) -> str:
-    """Return where the weights of a model come from, as its worker says."""
-    (told,) = stage.client.ask(model_state(stage.settings.prefix, model)).workers.values()
-    return told.get("weights") or "real weights"
 
 
 def _told(weights: Mapping[str, str]) -> list[str]:

@@ -30,14 +30,13 @@ async def model(request: Request, model: str) -> Response:
 
 
 def _told(state: ModelState) -> dict[str, Any]:
-    workers = list(state.workers.values())
     told: dict[str, Any] = {
         "id": state.model,
         "object": "model",
-        "created": int(min(float(about.get("started", 0)) for about in workers)),
+        "created": int(min((float(about.get("started", 0)) for about in state.told), default=0)),
         "owned_by": "penstock",
         "ops": state.ops,
-        "workers": len(workers),
+        "workers": len(state.workers),
     }
     if state.dimension is not None:
         told["dimension"] = state.dimension

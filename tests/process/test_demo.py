@@ -51,7 +51,8 @@ class Demo:
         for line in self.process.stdout:
             if text in line:
                 return
-        raise AssertionError(f"the demo ended and never said {text!r}")
+        _, errors = self.process.communicate()
+        raise AssertionError(f"the demo ended and never said {text!r}; it ended with {errors}")
 
     def running(self) -> list[str]:
         """Return the command lines of the processes it has started, itself included."""

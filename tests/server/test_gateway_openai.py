@@ -28,7 +28,7 @@ from rpc.messages import Failure
 from rpc.parts import Part, part_field, total_field
 from tests.answering import Answering, carry_out, job_of, read_one, reply_with, show_life
 from tests.conftest import ON_VALKEY, MakeConsumer
-from tests.families import DIMENSION, OPS, Families, text_vector, vector_of, whisper
+from tests.families import DIMENSION, OPS, STARTED, Families, text_vector, vector_of, whisper
 from tests.gateways import GatewayThread
 from tests.waiting import LONG_S, eventually
 
@@ -399,6 +399,15 @@ def test_models_are_those_that_are_served(sdk: OpenAI) -> None:
     assert sdk.models.retrieve("whisper-1").id == "whisper"
     with pytest.raises(openai.NotFoundError):
         sdk.models.retrieve("gpt-5")
+
+
+def test_a_model_is_as_old_as_its_workers_say(sdk: OpenAI, make_consumer: MakeConsumer) -> None:
+    """One that is alive and has not said so yet makes it no older."""
+    show_life(make_consumer("silent", model="echo"))
+
+    told = eventually(lambda: (found := sdk.models.retrieve("echo").model_dump())["workers"] == 2 and found)
+
+    assert (told["created"], told["ops"]) == (STARTED, ["echo"])
 
 
 def test_the_client_comes_back_when_the_lane_has_room_again(
