@@ -5,11 +5,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 PYTEST_FLAGS ?=
-TEST_PROCESSES ?= 4
+TEST_PROCESSES ?= 3
 # pytest ends with 5 where flags leave nothing to run
 OR_NONE := $(if $(PYTEST_FLAGS),|| [ $$? -eq 5 ])
-# tests that share a worker stay together
-IN_PROCESSES = --numprocesses $(TEST_PROCESSES) --dist loadgroup
+IN_PROCESSES = --numprocesses $(TEST_PROCESSES)
 SEED ?= 1
 SECONDS_EACH ?= 60
 MINUTES ?= 10

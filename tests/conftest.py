@@ -7,10 +7,11 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 from redis import Redis
+from xdist.scheduler import LoadScopeScheduling
 
 from rpc import Client, RedisSettings
 from rpc.connection import BlockingConnection
@@ -23,6 +24,27 @@ from tests.workers import WorkerProcess
 
 ON_VALKEY = pytest.mark.parametrize("server", ["valkey"], indirect=True)
 """For tests of what no server can make a difference to."""
+
+
+SHARING = frozenset(
+    f"tests/process/test_{name}.py"
+    for name in ("families", "fuzzing", "gateway", "hostile_jobs", "minilm", "references", "wheel", "wire")
+)
+"""Files whose tests share a worker, or something else that takes long to make: each stays in one process."""
+
+
+class FilesTogether(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Hands tests to processes one by one, and those of `SHARING` by the file, which come first."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return file if file in SHARING else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesTogether:
+    """Say how tests are shared out among processes."""
+    return FilesTogether(config, log)
 
 
 def pytest_configure() -> None:

@@ -122,10 +122,15 @@ def test_demo(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "until", ["a worker process loads", "One at a time, then many at once", "a worker loads the four families"]
+    ("number", "until"),
+    [
+        (signal.SIGINT, "a worker process loads"),
+        (signal.SIGTERM, "a worker process loads"),
+        (signal.SIGINT, "One at a time, then many at once"),
+        (signal.SIGTERM, "a worker loads the four families"),
+    ],
 )
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-C", "SIGTERM"])
-def test_demo_ended_early(tmp_path: Path, until: str, number: signal.Signals) -> None:
+def test_demo_ended_early(tmp_path: Path, number: signal.Signals, until: str) -> None:
     """Ctrl-C, which every process of the terminal gets, and SIGTERM leave nothing behind, and are no success."""
     with playing(tmp_path) as demo:
         demo.read_until(until)

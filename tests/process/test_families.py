@@ -40,7 +40,7 @@ from tests.servers import Server
 from tests.waiting import LONG_S, eventually
 from tests.workers import WorkerProcess
 
-pytestmark = [pytest.mark.server, pytest.mark.process, ON_VALKEY, pytest.mark.xdist_group("families")]
+pytestmark = [pytest.mark.server, pytest.mark.process, ON_VALKEY]
 
 FAMILIES: Mapping[str, type[Model]] = {"whisper": Whisper, "siglip": Siglip, "bge-m3": BgeM3, "yunet": YuNet}
 

@@ -27,7 +27,7 @@ from tests.servers import Server
 from tests.waiting import LONG_S, eventually
 from tests.workers import WorkerProcess
 
-pytestmark = [pytest.mark.server, pytest.mark.process, ON_VALKEY, pytest.mark.xdist_group("fuzzing")]
+pytestmark = [pytest.mark.server, pytest.mark.process, ON_VALKEY]
 
 SEED = os.environ.get("PENSTOCK_FUZZ_SEED", "1")
 

@@ -30,7 +30,7 @@ from tests.servers import Server
 from tests.waiting import LOAD_S, LONG_S, eventually
 from tests.workers import WorkerProcess, environment
 
-pytestmark = [pytest.mark.server, pytest.mark.process, ON_VALKEY, pytest.mark.xdist_group("gateway")]
+pytestmark = [pytest.mark.server, pytest.mark.process, ON_VALKEY]
 
 ECHO = {"model": "echo", "op": "echo", "inputs": ["hello"]}
 WAIT = {"prefer": "wait"}

@@ -19,7 +19,7 @@ from tests.servers import Server
 from tests.waiting import LONG_S, eventually
 from tests.workers import WorkerProcess
 
-pytestmark = [pytest.mark.server, pytest.mark.process, pytest.mark.xdist_group("hostile_jobs")]
+pytestmark = [pytest.mark.server, pytest.mark.process]
 
 MODELS = ("Upper", "Raises", "WrongLength", "BadPrepare", "BadFinish", "WideGate")
 

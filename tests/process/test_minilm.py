@@ -22,7 +22,7 @@ from tests.servers import Server
 from tests.waiting import LONG_S, eventually
 from tests.workers import WorkerProcess
 
-pytestmark = [pytest.mark.server, pytest.mark.process, pytest.mark.minilm, ON_VALKEY, pytest.mark.xdist_group("minilm")]
+pytestmark = [pytest.mark.server, pytest.mark.process, pytest.mark.minilm, ON_VALKEY]
 
 Vectors = NDArray[np.float32]
 

@@ -21,7 +21,7 @@ from tests.stores import S3, Web
 from tests.waiting import LONG_S, eventually
 from tests.workers import WorkerProcess
 
-pytestmark = [pytest.mark.server, pytest.mark.process, ON_VALKEY, pytest.mark.xdist_group("references")]
+pytestmark = [pytest.mark.server, pytest.mark.process, ON_VALKEY]
 
 FACE = (80, 80, 40)
 

@@ -18,7 +18,7 @@ from tests.servers import Server
 from tests.waiting import eventually
 from tests.workers import ROOT, WorkerProcess, environment
 
-pytestmark = [pytest.mark.server, pytest.mark.process, pytest.mark.xdist_group("wire")]
+pytestmark = [pytest.mark.server, pytest.mark.process]
 
 HOUR_MS = 3_600_000
 
