@@ -12,7 +12,7 @@ from tenacity import AsyncRetrying
 
 from rpc import calls, requests
 from rpc.aio_listener import Listener, Slot
-from rpc.attempts import while_away
+from rpc.attempts import said_before, while_away
 from rpc.connection import AwaitingConnection
 from rpc.deadlines import Deadline
 from rpc.errors import QueueFull, Timeout, Unavailable
@@ -167,19 +167,19 @@ class AsyncCaller:
 
     async def _replies(self, jobs: Sequence[Job], deadline: Deadline) -> list[Reply]:
         """Return the replies to jobs; those that Redis loses are submitted again, under their ids."""
-        replies = await self._replies_once(jobs, deadline)
+        replies = await self._replies_once(jobs, deadline, again=False)
         while lost := missing(replies, deadline, now=time.monotonic()):
-            again = await self._replies_once([jobs[place] for place in lost], deadline)
-            for place, reply in zip(lost, again, strict=True):
+            found = await self._replies_once([jobs[place] for place in lost], deadline, again=True)
+            for place, reply in zip(lost, found, strict=True):
                 replies[place] = reply
         return replies
 
-    async def _replies_once(self, jobs: Sequence[Job], deadline: Deadline) -> list[Reply]:
+    async def _replies_once(self, jobs: Sequence[Job], deadline: Deadline, *, again: bool) -> list[Reply]:
         listener = await self._listening(deadline)
         names = [(job.model, job.id) for job in jobs]
         slots = [listener.wait_for(name) for name in names]
         try:
-            there = await self._submit(jobs, deadline)
+            there = await self._submit(jobs, deadline, again=again)
             if any(there):
                 # what is not found now is found by the sweep
                 with contextlib.suppress(Unavailable):
@@ -190,8 +190,9 @@ class AsyncCaller:
             for name, slot in zip(names, slots, strict=True):
                 listener.waits.remove(name, slot)
 
-    async def _submit(self, jobs: Sequence[Job], deadline: Deadline) -> list[bool]:
-        return await self._surely(lambda: calls.submit(self._settings, jobs), deadline)
+    async def _submit(self, jobs: Sequence[Job], deadline: Deadline, *, again: bool = False) -> list[bool]:
+        said = said_before(at_first=again)
+        return await self._surely(lambda: calls.submit(self._settings, jobs, again=next(said)), deadline)
 
     async def _surely(self, call: Callable[[], calls.Call[T]], deadline: Deadline) -> T:
         """Carry out what may be said twice, again and again while Redis is away, until the time is up."""

@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar, Unpack
 from tenacity import Retrying
 
 from rpc import calls, requests
-from rpc.attempts import while_away
+from rpc.attempts import said_before, while_away
 from rpc.connection import BlockingConnection
 from rpc.deadlines import Deadline
 from rpc.errors import QueueFull, Timeout, Unavailable
@@ -161,21 +161,21 @@ class Caller:
 
     def _replies(self, jobs: Sequence[Job], deadline: Deadline) -> list[Reply]:
         """Return the replies to jobs; those that Redis loses are submitted again, under their ids."""
-        replies = self._replies_once(jobs, deadline)
+        replies = self._replies_once(jobs, deadline, again=False)
         while lost := missing(replies, deadline, now=time.monotonic()):
-            again = self._replies_once([jobs[place] for place in lost], deadline)
-            for place, reply in zip(lost, again, strict=True):
+            found = self._replies_once([jobs[place] for place in lost], deadline, again=True)
+            for place, reply in zip(lost, found, strict=True):
                 replies[place] = reply
         return replies
 
-    def _replies_once(self, jobs: Sequence[Job], deadline: Deadline) -> list[Reply]:
+    def _replies_once(self, jobs: Sequence[Job], deadline: Deadline, *, again: bool) -> list[Reply]:
         listener = self._listening(deadline)
         slots = [Slot() for _ in jobs]
         names = [(job.model, job.id) for job in jobs]
         for name, slot in zip(names, slots, strict=True):
             listener.waits.add(name, slot, now=time.monotonic())
         try:
-            there = self._submit(jobs, deadline)
+            there = self._submit(jobs, deadline, again=again)
             # what is not found now is found by the sweep
             with contextlib.suppress(Unavailable):
                 listener.look_at([name for name, done in zip(names, there, strict=True) if done], until=deadline)
@@ -184,8 +184,9 @@ class Caller:
             for name, slot in zip(names, slots, strict=True):
                 listener.waits.remove(name, slot)
 
-    def _submit(self, jobs: Sequence[Job], deadline: Deadline) -> list[bool]:
-        return self._surely(lambda: calls.submit(self._settings, jobs), deadline)
+    def _submit(self, jobs: Sequence[Job], deadline: Deadline, *, again: bool = False) -> list[bool]:
+        said = said_before(at_first=again)
+        return self._surely(lambda: calls.submit(self._settings, jobs, again=next(said)), deadline)
 
     def _surely(self, call: Callable[[], calls.Call[T]], deadline: Deadline) -> T:
         """Carry out what may be said twice, again and again while Redis is away, until the time is up."""

@@ -41,14 +41,16 @@ BLOB_BYTES_TOGETHER = 1024 * 1024
 """A larger blob is written in pieces of this size, each of which has the socket's time limit for itself."""
 
 
-def submit(settings: RedisSettings, jobs: Sequence[Job]) -> Call[list[bool]]:
+def submit(settings: RedisSettings, jobs: Sequence[Job], *, again: bool = False) -> Call[list[bool]]:
     """Queue jobs in one round; return for each whether its reply is there already.
 
+    A reply that says that trying again can help gives way to another try. With `again` this is none: the same call was
+    made before, and its answer not heard.
     Inputs larger than `settings.inline_bytes` travel as blobs. Raises `QueueFull` if a lane had no room for one of the
     jobs, `InvalidInput` if one is too large (then nothing was sent). Jobs in front of a refused one stay queued;
     the same call again joins them.
     """
-    commands = [_submit_commands(settings, job) for job in jobs]
+    commands = [_submit_commands(settings, job, again=again) for job in jobs]
     everything = yield [command for told in commands for command in told]
     lasts = accumulate(map(len, commands))
     replies = [everything[last - 1] for last in lasts]
@@ -59,7 +61,7 @@ def submit(settings: RedisSettings, jobs: Sequence[Job]) -> Call[list[bool]]:
     return [reply[0] == b"done" for reply in replies]
 
 
-def _submit_commands(settings: RedisSettings, job: Job) -> list[Command]:
+def _submit_commands(settings: RedisSettings, job: Job, *, again: bool) -> list[Command]:
     """Return what queues a job: its blobs first, so that no worker sees the job before them."""
     keys = Keys(settings.prefix, job.model)
     light, blobs = spread(job, inline_bytes=settings.inline_bytes)
@@ -75,7 +77,7 @@ def _submit_commands(settings: RedisSettings, job: Job) -> list[Command]:
     sinks = [keys.sink(job.sink)] if job.sink else []
     names = (keys.stream(job.lane), keys.job(job.id), keys.result(job.id), keys.config, *sinks, *there)
     written = chain.from_iterable(_write(name, data, life_ms) for name, data in zip(there, blobs.values(), strict=True))
-    return [*written, script("submit", names, (DEFAULT_MAX_JOBS, life_ms, len(sinks), *fields))]
+    return [*written, script("submit", names, (DEFAULT_MAX_JOBS, life_ms, len(sinks), int(again), *fields))]
 
 
 def _write(key: str, data: bytes, life_ms: int) -> Iterator[Command]:

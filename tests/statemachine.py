@@ -53,14 +53,14 @@ class Scripts(World):
 
     # callers
 
-    @rule(job_id=JOB, lane=LANE)
-    def submit(self, job_id: str, lane: Lane) -> None:
-        """Queue a job, or join one; a full lane refuses."""
+    @rule(job_id=JOB, lane=LANE, again=st.booleans())
+    def submit(self, job_id: str, lane: Lane, *, again: bool = False) -> None:
+        """Queue a job, or join one; a full lane refuses. The first try, another one, or a call said again."""
         # one id is one job: what is sent under it is always the same
         job = Job(MODEL, "op", [LARGE if job_id in WITH_BLOBS else "a"], id=job_id, lane=lane)
-        expected = self.theory.submit(job_id, lane)
+        expected = self.theory.submit(job_id, lane, again=again)
         try:
-            (done,) = self.run(calls.submit(self.here, [job]))
+            (done,) = self.run(calls.submit(self.here, [job], again=again))
             assert done == (expected == "done")
         except QueueFull:
             assert expected == "full"

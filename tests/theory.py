@@ -83,10 +83,10 @@ class Theory:
 
     # callers
 
-    def submit(self, job_id: str, lane: Lane) -> str:
+    def submit(self, job_id: str, lane: Lane, *, again: bool) -> str:
         """Return what comes of a submit; `queue` must follow "queued"."""
         outcome = "queued"
-        if job_id in self.replies and (job_id in self.queued or not may_pass(self.replies[job_id])):
+        if job_id in self.replies and (job_id in self.queued or again or not may_pass(self.replies[job_id])):
             outcome = "done"
         elif job_id in self.queued:
             outcome = "joined"

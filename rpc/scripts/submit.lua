@@ -1,12 +1,12 @@
 -- Queue a job unless it is already queued, answered, or the lane or its sink is full. Sent twice it does nothing more.
--- A reply that says that trying again can help gives way: this is another try.
+-- A reply that says that trying again can help gives way to another try, but not to the same call said again.
 -- KEYS  1 stream of the lane · 2 job key · 3 result key · 4 config hash · then its sink, if it has one · then the
 --       job's blobs, written before
 -- ARGV  1 bound used if the config names none · 2 job key's life in ms · 3 number of sinks: 0 or 1
---       4.. fields of the entry
+--       4 whether the call is said again, its answer not having been heard: 0 or 1 · 5.. fields of the entry
 -- Returns {'done'} a reply is there that stays · {'joined', entry} the job is already queued
 --         {'full', length, 'lane' or 'sink'} nothing queued · {'queued', entry}
-local sinks = tonumber(ARGV[3])
+local sinks, again = tonumber(ARGV[3]), ARGV[4] == '1'
 local function forget_blobs()
   for i = 5 + sinks, #KEYS do redis.call('DEL', KEYS[i]) end
 end
@@ -20,7 +20,7 @@ local function may_pass()
 end
 local entry = redis.call('GET', KEYS[2])
 local answered = redis.call('EXISTS', KEYS[3]) == 1
-if answered and (entry or not may_pass()) then
+if answered and (entry or again or not may_pass()) then
   -- a job that is answered and still queued has its blobs until its entry goes
   if not entry then forget_blobs() end
   return {'done'}
@@ -34,7 +34,7 @@ for i, where in ipairs({'lane', sinks > 0 and 'sink' or nil}) do
     return {'full', length, where}
   end
 end
-entry = redis.call('XADD', KEYS[1], '*', unpack(ARGV, 4))
+entry = redis.call('XADD', KEYS[1], '*', unpack(ARGV, 5))
 redis.call('SET', KEYS[2], entry, 'PX', ARGV[2])
 if answered then redis.call('DEL', KEYS[3]) end
 return {'queued', entry}

@@ -8,15 +8,16 @@ from redis import Redis
 from rpc import Client, RedisSettings, Unavailable, leases
 from rpc.consumer import Consumer
 from rpc.deliveries import Delivery, Hold
+from rpc.errors import Expired
 from rpc.keys import LANES, RELEASED
 from rpc.messages import Failure
 from rpc.scripts import SCRIPTS
-from tests.answering import age, carry_out, echo, held, read_one
+from tests.answering import age, carry_out, echo, held, read_one, reply_with
 from tests.callers import Callers
 from tests.conftest import MakeConsumer
 from tests.proxy import Proxy
 from tests.servers import Server
-from tests.waiting import LONG_S
+from tests.waiting import LONG_S, eventually
 
 pytestmark = pytest.mark.server
 
@@ -65,6 +66,23 @@ def test_a_reply_whose_fetching_failed_is_fetched_again(
     consumer.settle([echo(delivery)])
 
     assert (call.result(LONG_S), proxy.to_lose) == ({"outputs": [text]}, 0)
+
+
+def test_a_submit_that_is_said_again_is_no_other_try(
+    callers: Callers, lossy: RedisSettings, proxy: Proxy, make_consumer: MakeConsumer, raw: "Redis"
+) -> None:
+    """A caller that did not hear its job was queued gets the reply to that, be it one that says to try again."""
+    consumer = make_consumer()
+    proxy.lose_reply_to(run("submit"), times=1000)
+    call = callers.start(callers.make(lossy).call, "m", "op", ["a"], job_id="j1", timeout_s=LONG_S)
+    consumer.settle([reply_with(read_one(consumer), Failure("expired", "too late", retryable=True))])
+    left = proxy.to_lose
+    eventually(lambda: proxy.to_lose < left - 1)
+    proxy.lose_no_more()
+
+    with pytest.raises(Expired):
+        call.result(LONG_S)
+    assert raw.xlen(consumer.keys.stream("interactive")) == 0
 
 
 def test_a_read_that_was_carried_out_is_found_again(

@@ -76,6 +76,19 @@ def test_a_job_sent_again_after_what_may_pass_is_run(
     assert raw.xlen(consumer.keys.stream("interactive")) == 0
 
 
+def test_the_same_call_said_again_is_no_other_try(
+    client: Client, raw: "Redis", make_consumer: MakeConsumer, redis_settings: RedisSettings
+) -> None:
+    """Its answer was not heard, and the reply to what it queued stays."""
+    consumer = make_consumer()
+    job = Job("m", "op", ["a"], id="j1")
+    late = encode_reply(Failure("expired", "no", retryable=True), "msgpack", model="m")
+    raw.set(consumer.keys.result("j1"), late, px=60_000)
+
+    assert client.ask(calls.submit(redis_settings, [job], again=True)) == [True]
+    assert (raw.get(consumer.keys.result("j1")), raw.xlen(consumer.keys.stream("interactive"))) == (late, 0)
+
+
 def test_a_job_that_nobody_waits_for_may_wait_an_hour(client: Client, make_consumer: MakeConsumer) -> None:
     """No caller's patience bounds it, unless it says how long."""
     consumer = make_consumer()
