@@ -14,8 +14,6 @@ from tests.chaos.report import Report, report
 from tests.chaos.run import Plan, run
 from tests.servers import KINDS, Kind
 
-REPORT = Path("build/chaos.json")
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is asked for and return the exit status: 1 if a promise was broken."""
@@ -24,11 +22,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.check:
         reports = [report(read(given.check))]
     else:
-        given.report.parent.mkdir(parents=True, exist_ok=True)
+        path: Path = given.report or Path(f"build/chaos-{given.seed}.json")
+        path.parent.mkdir(parents=True, exist_ok=True)
         servers: Sequence[Kind] = KINDS if given.server == "both" else (given.server,)
-        reports = [_run(Plan(server, given.seed, given.seconds), given.report) for server in servers]
-        given.report.write_text(json.dumps([each.as_json() for each in reports], indent=1), "utf-8")
-        given.report.with_suffix(".txt").write_text(_text(reports), "utf-8")
+        reports = [_run(Plan(server, given.seed, given.seconds), path) for server in servers]
+        path.write_text(json.dumps([each.as_json() for each in reports], indent=1), "utf-8")
+        path.with_suffix(".txt").write_text(_text(reports), "utf-8")
     sys.stdout.write(_text(reports))
     return 0 if all(each.passed for each in reports) else 1
 
@@ -38,7 +37,9 @@ def _line() -> argparse.ArgumentParser:
     line.add_argument("--seed", type=int, default=1, help="what all chance comes from")
     line.add_argument("--seconds", type=float, default=60.0, help="how long things go wrong, on each server")
     line.add_argument("--server", choices=[*KINDS, "both"], default="both")
-    line.add_argument("--report", type=Path, default=REPORT, help="JSON; the text and the histories lie beside it")
+    line.add_argument(
+        "--report", type=Path, help="JSON, build/chaos-SEED.json by default; text and histories lie beside it"
+    )
     line.add_argument("--check", type=Path, metavar="HISTORY", help="run nothing, judge this")
     return line
 

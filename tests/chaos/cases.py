@@ -61,6 +61,11 @@ class Case:
         return [*self.replies, *self.delivered, *([self.stored] if self.stored else [])]
 
     @property
+    def tried_again(self) -> bool:
+        """Whether a caller that could not be told whether it was queued sent it once more."""
+        return any(event["code"] == "unavailable" and not event["queued"] for event in self.unsure)
+
+    @property
     def extra(self) -> int:
         """How many of its executions were more than one of each input."""
         return len(self.executed) - len(set(self.executed.values()))

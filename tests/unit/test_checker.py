@@ -137,6 +137,19 @@ def test_a_duplicate_reply_is_found() -> None:
     assert found(other) == [("one_reply", "one")]
 
 
+@pytest.mark.parametrize("queued", [False, True])
+def test_a_late_job_runs_after_all_only_if_it_was_tried_again(*, queued: bool) -> None:
+    """A caller that sent it once more has the second reply; one that did not has had two."""
+    job = {**submitted(1.0, "late", "plain"), "ttl_s": 0.5}
+    unsure = {"at": 1.5, "event": "unsure", "job": "late", "by": "x", "code": "unavailable", "queued": queued}
+    late = delivered(2.0, "late", "expired")
+    end = [executed(3.0, "late", 0, "r9"), replied(3.5, "late", "ok", "r9"), stored(80.0, "late", "ok", "r9")]
+
+    wrong = found([*good()[:-1], {**job, "sunk": True}, unsure, late, *end, good()[-1]])
+
+    assert wrong == ([("one_reply", "late")] if queued else [])
+
+
 def test_a_wrong_answer_is_found() -> None:
     """An answer that is not what the input makes, one in the wrong order, and one to what must fail are named."""
     swapped = replied(3.5, "one", "ok", "r2", "r3")
