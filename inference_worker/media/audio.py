@@ -34,6 +34,9 @@ open other files and sockets."""
 PIECE = 1 << 20
 """Bytes that are written to such a file at a time."""
 
+TOGETHER = RATE
+"""Samples that leave the resampler at a time: a frame of a few hundred would cost as much as one of a second."""
+
 SPARSEST, UNSUSPECTED_S = 400, 1800.0
 """Fewer bytes a second than any codec makes of speech (AMR at 4.75 kbit/s makes 600): a file that has brought no more
 after half an hour of sound is a bomb of packed silence."""
@@ -254,7 +257,7 @@ class _Track:
             if (frame.format.name, frame.layout.name, frame.sample_rate) != kind:
                 yield from _rest(resampler)
                 kind = (frame.format.name, frame.layout.name, frame.sample_rate)
-                resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
+                resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE, frame_size=TOGETHER)
                 kinds += 1
                 if kinds > MOST_KINDS:
                     raise InvalidInput(f"the recording changes its rate or channels more than {MOST_KINDS} times")

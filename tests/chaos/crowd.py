@@ -24,6 +24,13 @@ OWN = (Timeout, Unavailable, QueueFull, JobLost)
 """What a caller is told that is no reply: the job is sent or looked for again under its id."""
 
 
+def _fill(pool: ThreadPoolExecutor, size: int) -> None:
+    """Have all threads of a pool from the start: threads that are counted are to grow for no other reason."""
+    there = threading.Barrier(size)
+    for _ in range(size):
+        pool.submit(there.wait)
+
+
 class Crowd:
     """Callers on one event loop in a thread, with a client of each kind for each way to the server."""
 
@@ -37,6 +44,7 @@ class Crowd:
         self._given_up = threading.Event()
         # each caller may have two blocking calls and a cancel under way; one more thread waits for the end
         self._threads = ThreadPoolExecutor(3 * CALLERS + 1)
+        _fill(self._threads, 3 * CALLERS + 1)
         self._running: Future[None] | None = None
         self._outside = ThreadPoolExecutor(1)
 
