@@ -1,13 +1,8 @@
 """Recordings from outside, as samples."""
 
 import io
-import mmap
-import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import IO, Any, Self
+from typing import Any
 
 import av
 import numpy as np
@@ -15,24 +10,12 @@ from av.stream import Discard
 from numpy.typing import NDArray
 
 from inference_worker.media import boxes, ebml, id3, riff
+from inference_worker.media.recording import RATE, SAMPLE, Hearing, NoSpace, Recording
 from rpc.errors import InvalidInput
-
-RATE = 16_000
-"""Samples a second of what `decode` returns: what Whisper hears."""
-
-SAMPLE = 2
-"""Bytes of a sample."""
-
-IN_MEMORY = 600 * RATE * SAMPLE
-"""What a recording has more of lies in a file without a name: a dozen long ones, held for their turn, would be
-gigabytes."""
 
 FORMATS = "wav,w64,aiff,caf,flac,mp3,ogg,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,aac,amr,asf"
 """The containers that are opened. Playlists, session descriptions and the like are none of them: those make FFmpeg
 open other files and sockets."""
-
-PIECE = 1 << 20
-"""Bytes that are written to such a file at a time."""
 
 TOGETHER = RATE
 """Samples that leave the resampler at a time: a frame of a few hundred would cost as much as one of a second."""
@@ -59,44 +42,6 @@ TAGS = (b"Xing", b"Info", b"VBRI")
 
 # its complaints about damaged files are told to the caller, not to the worker's log
 av.logging.set_level(None)
-
-
-@dataclass(frozen=True, slots=True)
-class Recording:
-    """A decoded recording.
-
-    Attributes:
-        samples: int16, mono, `RATE` a second.
-        declared_s: how long the container says it is, if it says so.
-        file: where the samples lie, if they do not in memory.
-    """
-
-    samples: NDArray[np.int16]
-    declared_s: float | None = None
-    file: mmap.mmap | None = None
-
-    @property
-    def duration_s(self) -> float:
-        """How long it is, in seconds."""
-        return len(self.samples) / RATE
-
-    def part(self, start: int, stop: int) -> NDArray[np.int16]:
-        """Return some of the samples; of those in a file, a copy that holds no others."""
-        found = self.samples[start:stop]
-        if self.file is None:
-            return found
-        found = found.copy()
-        self.rest()
-        return found
-
-    def rest(self) -> None:
-        """Give the memory of samples that lie in a file back: they are read again when they are needed."""
-        if self.file is not None:
-            self.file.madvise(mmap.MADV_DONTNEED)
-
-
-class NoSpace(MemoryError):
-    """Neither memory nor a file has room for the samples of a recording; a while later there may be."""
 
 
 def decode(given: Any, *, longest_s: float) -> Recording:
@@ -144,7 +89,7 @@ def _decoded(container: Any, declared_s: float | None, size: int, longest_s: flo
     if declared_s is not None and declared_s > longest_s:
         raise _too_long(declared_s, longest_s)
     track = _Track(container)
-    with _Heard() as heard:
+    with Hearing() as heard:
         for part in track.parts():
             heard.add(part.tobytes())
             # a container may pack its packets
@@ -164,73 +109,6 @@ def _check(seconds: float, read_bytes: int, longest_s: float) -> None:
 
 def _too_long(seconds: float, longest_s: float) -> InvalidInput:
     return InvalidInput(f"the recording lasts {seconds:.0f} s or more, over the limit of {longest_s:g} s")
-
-
-class _Heard:
-    """Samples as they come: in memory while they are few, then in a file.
-
-    Attributes:
-        size: how many bytes there are.
-    """
-
-    def __init__(self) -> None:
-        self.size = 0
-        # grows in place, where joining parts would take twice the memory
-        self._memory = bytearray()
-        self._most = IN_MEMORY
-        self._file: IO[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._file:
-            # what it holds stays as long as somebody looks at it
-            self._file.close()
-
-    def add(self, samples: bytes) -> None:
-        """Put samples behind those that are there."""
-        self.size += len(samples)
-        self._memory += samples
-        if self._file:
-            # a frame at a time would be tens of thousands of writes
-            if len(self._memory) >= PIECE:
-                self._empty(self._file)
-        elif self.size > self._most:
-            self._move()
-
-    def _move(self) -> None:
-        try:
-            self._file = tempfile.TemporaryFile()  # noqa: SIM115 (closed when this is left)
-        except OSError:
-            # where no file can be had, there is still the memory
-            self._most = sys.maxsize
-        else:
-            self._empty(self._file)
-
-    def _empty(self, file: IO[bytes]) -> None:
-        """Put into the file what has come since."""
-        self._write(file, self._memory)
-        self._memory = bytearray()
-
-    def _write(self, file: IO[bytes], samples: bytes | bytearray) -> None:
-        try:
-            file.write(samples)
-            # as many as there are, and no error later on
-            file.flush()
-        except OSError as error:
-            # closing would try to write them once more
-            with suppress(OSError):
-                file.close()
-            raise NoSpace(f"out of memory for a recording in {tempfile.gettempdir()}: {error.strerror}") from error
-
-    def recording(self, declared_s: float | None) -> Recording:
-        """Return what has come."""
-        if not self._file:
-            return Recording(np.frombuffer(self._memory, np.int16), declared_s)
-        self._empty(self._file)
-        file = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
-        return Recording(np.frombuffer(file, np.int16), declared_s, file)
 
 
 class _Track:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inference_worker.media.audio import RATE, Recording
+from inference_worker.media.recording import RATE, Recording
 from inference_worker.models.base import InvalidInput
 from inference_worker.models.whisper.languages import code_of
 from inference_worker.models.whisper.windows import Window

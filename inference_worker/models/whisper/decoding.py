@@ -19,7 +19,7 @@ from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import get_suppressed_tokens
 from numpy.typing import NDArray
 
-from inference_worker.media.audio import RATE
+from inference_worker.media.recording import RATE
 from inference_worker.models.whisper.asked import Heard, Piece
 
 FULL_SCALE = 32768.0

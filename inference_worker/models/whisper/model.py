@@ -10,6 +10,7 @@ import numpy as np
 from faster_whisper import WhisperModel
 
 from inference_worker.media import audio
+from inference_worker.media.recording import RATE, Recording
 from inference_worker.memory import available_bytes, resident_bytes
 from inference_worker.models.base import Model, Outcome, Runtime, Unit, failed_inputs
 from inference_worker.models.torch_device import free_bytes, resolve
@@ -94,7 +95,7 @@ class Whisper(Model):
 
     def warm_up(self) -> None:
         """Hear a second of silence, and look for speech in it."""
-        silence = audio.Recording(np.zeros(audio.RATE, np.int16))
+        silence = Recording(np.zeros(RATE, np.int16))
         for asked in (Asked(), Asked(vad=True)):
             self.infer(self._units(silence, asked))
 
@@ -104,7 +105,7 @@ class Whisper(Model):
         asked = Asked.of(options, self._languages)
         return self._units(audio.decode(given, longest_s=self.runtime.max_audio_s), asked)
 
-    def _units(self, recording: audio.Recording, asked: Asked) -> list[Unit]:
+    def _units(self, recording: Recording, asked: Asked) -> list[Unit]:
         declared_s = recording.declared_s or 0.0
         truncated = declared_s - recording.duration_s > TRUNCATED_S
         heard = Heard(asked, recording.duration_s, truncated, asked.language)

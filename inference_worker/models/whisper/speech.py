@@ -4,7 +4,7 @@ import numpy as np
 from faster_whisper.vad import VadOptions, get_speech_timestamps
 from numpy.typing import NDArray
 
-from inference_worker.media.audio import RATE
+from inference_worker.media.recording import RATE
 from inference_worker.models.whisper.windows import WINDOW, Window
 
 BLOCK = 600 * RATE

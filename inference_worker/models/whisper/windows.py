@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from inference_worker.media.audio import RATE
+from inference_worker.media.recording import RATE
 
 WINDOW = 30 * RATE
 """Samples Whisper hears at once."""

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from inference_worker.media import audio, boxes
-from inference_worker.media.audio import NoSpace, Recording
+from inference_worker.media.recording import RATE, SAMPLE, NoSpace, Recording
 from inference_worker.models.base import OutOfMemory
 from inference_worker.outcome import blame
 from inference_worker.standins.whisper import tone_speech, wav
@@ -55,9 +55,9 @@ def test_a_recording_may_change_its_rate_and_channels(form: str, codec: str, rat
     samples = decode(data).samples
 
     # FLAC's own parser takes the second header for a bit of sound
-    assert len(samples) / audio.RATE == pytest.approx(10.0, abs=1.0)
-    for start in (1, len(samples) // audio.RATE - 2):
-        loudest = np.abs(np.fft.rfft(samples[start * audio.RATE :][: audio.RATE].astype(float)))
+    assert len(samples) / RATE == pytest.approx(10.0, abs=1.0)
+    for start in (1, len(samples) // RATE - 2):
+        loudest = np.abs(np.fft.rfft(samples[start * RATE :][:RATE].astype(float)))
         assert sorted(np.argsort(loudest)[-2:].tolist()) == [440, 660]
 
 
@@ -226,7 +226,7 @@ class Full(io.BytesIO):
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have recordings of more than a second lie in files."""
-    monkeypatch.setattr(audio, "IN_MEMORY", audio.RATE * audio.SAMPLE)
+    monkeypatch.setattr("inference_worker.media.recording.IN_MEMORY", RATE * SAMPLE)
 
 
 @pytest.mark.usefixtures("short")

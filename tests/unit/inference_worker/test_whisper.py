@@ -15,7 +15,7 @@ from faster_whisper.tokenizer import _LANGUAGE_CODES
 from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 
 from inference_worker.media import audio
-from inference_worker.media.audio import RATE
+from inference_worker.media.recording import RATE
 from inference_worker.memory import resident_bytes
 from inference_worker.models.base import InvalidInput, Runtime, Unit
 from inference_worker.models.whisper import Whisper, languages

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from inference_worker.media.audio import RATE
+from inference_worker.media.recording import RATE
 from inference_worker.models.whisper.segments import Stretch, stretches
 from inference_worker.models.whisper.windows import WINDOW, Window, cut, pack
 
