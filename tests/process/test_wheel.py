@@ -16,7 +16,7 @@ from tests.answering import Answering
 from tests.conftest import ON_VALKEY, MakeConsumer
 from tests.workers import ROOT, environment
 
-pytestmark = [pytest.mark.process]
+pytestmark = pytest.mark.process
 
 INSTALL_S = 240.0
 
