@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rpc.errors import BY_CODE
 from tests.chaos.cargo import answer
 from tests.chaos.cases import Case, cases, last
 from tests.chaos.history import Event
 
-MAY_PASS = frozenset({"expired", "unavailable"})
+MAY_PASS = frozenset(code for code, kind in BY_CODE.items() if kind.retryable)
 """Errors that say that trying again can help."""
 
 CLOCK_S = 0.05

@@ -15,6 +15,9 @@ from tests.chaos.voices import Awaiting, Threaded, Voice
 
 CALLERS = 24
 
+THREADS = 3 * CALLERS + 1
+"""Each caller may have two blocking calls and a cancel under way; one more thread waits for the end."""
+
 FETCH_S = 4.0
 """How long a caller whose time was up waits for the reply before it looks again."""
 
@@ -24,11 +27,13 @@ OWN = (Timeout, Unavailable, QueueFull, JobLost)
 """What a caller is told that is no reply: the job is sent or looked for again under its id."""
 
 
-def _fill(pool: ThreadPoolExecutor, size: int) -> None:
-    """Have all threads of a pool from the start: threads that are counted are to grow for no other reason."""
+def _full_pool(size: int) -> ThreadPoolExecutor:
+    """Return a pool that has all its threads from the start: a soak counts threads, and these are not to grow."""
+    pool = ThreadPoolExecutor(size)
     there = threading.Barrier(size)
     for _ in range(size):
         pool.submit(there.wait)
+    return pool
 
 
 class Crowd:
@@ -42,9 +47,7 @@ class Crowd:
         self._poison: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._given_up = threading.Event()
-        # each caller may have two blocking calls and a cancel under way; one more thread waits for the end
-        self._threads = ThreadPoolExecutor(3 * CALLERS + 1)
-        _fill(self._threads, 3 * CALLERS + 1)
+        self._threads = _full_pool(THREADS)
         self._running: Future[None] | None = None
         self._outside = ThreadPoolExecutor(1)
 
