@@ -37,7 +37,7 @@ def script(name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Command:
     return ("EVALSHA", SCRIPTS[name].sha, len(keys), *keys, *arguments)
 
 
-BLOB_BYTES_TOGETHER = 1024 * 1024
+BLOB_BYTES_TOGETHER = 256 * 1024
 """A larger blob is written in pieces of this size, each of which has the socket's time limit for itself."""
 
 

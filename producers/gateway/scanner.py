@@ -132,7 +132,7 @@ class _Base64:
         text = self._left + text
         # JSON may escape a slash, and those who wrap lines escape their ends
         cut = len(text) - 1 if text.endswith(b"\\") else len(text)
-        plain = text[:cut].replace(b"\\/", b"/").replace(b"\\n", b"").replace(b"\\r", b"")
+        plain = _unescaped(text[:cut])
         whole = len(plain) - len(plain) % 4
         self._left = plain[whole:] + text[cut:]
         self.size += self._decoded.write(decoded(plain[:whole], self._name))
@@ -146,6 +146,11 @@ class _Base64:
         if not self.size:
             raise InvalidInput(f"{self._name} is empty")
         return self._decoded.getvalue()
+
+
+def _unescaped(text: bytes) -> bytes:
+    # one look for a backslash takes a hundredth of the time of looking for what may follow it
+    return text.replace(b"\\/", b"/").replace(b"\\n", b"").replace(b"\\r", b"") if b"\\" in text else text
 
 
 def decoded(text: bytes, name: str) -> bytes:

@@ -5,6 +5,7 @@ import contextlib
 import json
 import math
 import struct
+from types import MappingProxyType
 from typing import Any
 
 import msgpack
@@ -303,6 +304,16 @@ def test_json_has_no_numbers_that_are_none() -> None:
     value = {"a": math.nan, "b": np.array([[1.0, np.nan], [np.inf, 2.0]], np.float32), "c": np.float32(np.nan)}
 
     assert json.loads(to_json(value)) == {"a": None, "b": [[1.0, None], [None, 2.0]], "c": None}
+
+
+@pytest.mark.parametrize("beside", [1.0, math.nan], ids=["a number", "a number that JSON lacks"])
+def test_names_in_json_do_not_depend_on_what_stands_beside_them(beside: float) -> None:
+    """Names that are no texts are spelt, whatever else a map holds."""
+    value = MappingProxyType({2: b"\xff", 2.5: MappingProxyType({True: (None, 1 + 2j)}), None: {"beside": beside}})
+
+    expected = {"2": {"base64": "/w=="}, "2.5": {"true": [None, "(1+2j)"]}}
+    assert json.loads(to_json(value)) == {**expected, "null": {"beside": None if math.isnan(beside) else beside}}
+    assert json.loads(to_json({b"x": beside})) == {"b'x'": None if math.isnan(beside) else beside}
 
 
 def test_json_spells_bytes_and_arrays_as_the_protocol_says() -> None:
