@@ -18,7 +18,7 @@ FORMATS = "wav,w64,aiff,caf,flac,mp3,ogg,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,a
 open other files and sockets."""
 
 TOGETHER = RATE
-"""Samples that leave the resampler at a time: a frame of a few hundred would cost as much as one of a second."""
+"""Samples that go through the resampler at a time: a few hundred would cost about as much."""
 
 SPARSEST, UNSUSPECTED_S = 400, 1800.0
 """Fewer bytes a second than any codec makes of speech (AMR at 4.75 kbit/s makes 600): a file that has brought no more
@@ -128,21 +128,20 @@ class _Track:
 
     def parts(self) -> Iterator[NDArray[np.int16]]:
         """Yield samples as they are decoded, resampled."""
-        kinds, kind = 0, None
-        resampler: Any = None
+        kinds = 0
+        sound: _Sound | None = None
         for frame in self._frames():
             _check_frame(frame)
-            if (frame.format.name, frame.layout.name, frame.sample_rate) != kind:
-                yield from _rest(resampler)
-                kind = (frame.format.name, frame.layout.name, frame.sample_rate)
-                resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE, frame_size=TOGETHER)
+            if sound is None or sound.kind != _kind(frame):
+                if sound is not None:
+                    yield from sound.rest()
+                sound = _Sound(_kind(frame))
                 kinds += 1
                 if kinds > MOST_KINDS:
                     raise InvalidInput(f"the recording changes its rate or channels more than {MOST_KINDS} times")
-            # gaps in the timestamps would be filled or cut
-            frame.pts = None
-            yield from map(_samples, resampler.resample(frame))
-        yield from _rest(resampler)
+            yield from sound.add(frame)
+        if sound is not None:
+            yield from sound.rest()
 
     def _frames(self) -> Iterator[Any]:
         """Yield the frames, without those whose packets are broken."""
@@ -169,9 +168,36 @@ def _check_frame(frame: Any) -> None:
         raise InvalidInput(f"the recording has {seconds:.0f} s in one piece")
 
 
-def _rest(resampler: Any) -> Iterator[NDArray[np.int16]]:
-    if resampler is not None:
-        yield from map(_samples, resampler.resample(None))
+def _kind(frame: Any) -> tuple[str, str, int]:
+    return frame.format.name, frame.layout.name, frame.sample_rate
+
+
+class _Sound:
+    """Sound of one kind, on its way to `RATE` and one channel."""
+
+    def __init__(self, kind: tuple[str, str, int]) -> None:
+        self.kind = kind
+        self._waiting = av.AudioFifo()
+        self._resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
+
+    def add(self, frame: Any) -> Iterator[NDArray[np.int16]]:
+        """Go on with a frame; yield what is done."""
+        # gaps in the timestamps would be filled or cut
+        frame.pts = None
+        self._waiting.write(frame)
+        while self._waiting.samples >= TOGETHER:
+            yield from self._resampled(self._waiting.read(TOGETHER))
+
+    def rest(self) -> Iterator[NDArray[np.int16]]:
+        """Yield what is left at the end."""
+        if self._waiting.samples:
+            yield from self._resampled(self._waiting.read())
+        yield from self._resampled(None)
+
+    def _resampled(self, frame: Any) -> Iterator[NDArray[np.int16]]:
+        if frame is not None:
+            frame.pts = None
+        return map(_samples, self._resampler.resample(frame))
 
 
 def _samples(frame: Any) -> NDArray[np.int16]:
