@@ -118,8 +118,8 @@ def test_the_wheel_holds_every_script(wheel: Path) -> None:
 
 @pytest.mark.bound
 def test_importing_the_clients_is_quick_and_small() -> None:
-    """Issue 2: `import rpc` takes less than 0.6 s and less than 100 MB, at best of ten, and never imports torch."""
-    seen: list[Any] = [json.loads(run([sys.executable, "-c", IMPORT])) for _ in range(10)]
+    """Issue 2: `import rpc` takes less than 0.6 s and less than 100 MB, at best of three, and never imports torch."""
+    seen: list[Any] = [json.loads(run([sys.executable, "-c", IMPORT])) for _ in range(3)]
 
     assert min(took_s for took_s, _, _ in seen) < 0.6
     assert max(size for _, size, _ in seen) < 100e6
