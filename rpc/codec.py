@@ -136,7 +136,7 @@ def to_json(value: Any) -> str:
     try:
         return _JSON.encode(value)
     except (TypeError, ValueError):
-        # a number or a name that JSON lacks; to look for them first would take twice the time of all the rest
+        # a number or a name that JSON lacks; to look for them first takes longer than all the rest
         return _JSON.encode(_plain(value))
 
 
