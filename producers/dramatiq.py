@@ -54,15 +54,17 @@ class Penstock(Middleware):
         actor.options["throws"] = (*(named if isinstance(named, tuple) else (named,)), *PERMANENT)
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
-        """Refuse to start without what this stands on."""
-        del worker
-        for needed in (AsyncIO, CurrentMessage):
-            if not any(isinstance(each, needed) for each in broker.middleware):
-                raise NotSetUp(f"add_middleware({needed.__name__}()) before Penstock(): it stands on that")
+        """Make the client, on the loop; refuse to start without what this stands on.
 
-    def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
-        """Make the client, on the loop."""
-        del broker, worker
+        A message may be processed before `after_worker_boot`: Dramatiq's threads run by then.
+        """
+        del worker
+        before = list(itertools.takewhile(lambda each: each is not self, broker.middleware))
+        for needed in (AsyncIO, CurrentMessage):
+            if not any(isinstance(each, needed) for each in before):
+                raise NotSetUp(f"add_middleware({needed.__name__}()) before Penstock(): it stands on that")
+        if get_event_loop_thread() is None:
+            raise NotSetUp("Dramatiq's event loop has not begun; AsyncIO has logged why")
         self._client = self._run(_made(self._settings))
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:

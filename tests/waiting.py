@@ -14,8 +14,8 @@ LOAD_S = 120.0
 """How long for a worker that imports PyTorch and loads its models while other tests have the cores."""
 
 
-def eventually(look: Callable[[], T], *, within_s: float = LONG_S, what: str = "") -> T:
-    """Return the first true answer of `look`; fail if there is none in time."""
+def eventually(look: Callable[[], T], *, within_s: float = LONG_S, what: str | Callable[[], str] = "") -> T:
+    """Return the first true answer of `look`; fail if there is none in time, saying `what`, asked for only then."""
     end = time.monotonic() + within_s
     pause = threading.Event()
     while True:
@@ -23,5 +23,6 @@ def eventually(look: Callable[[], T], *, within_s: float = LONG_S, what: str = "
         if answer:
             return answer
         if time.monotonic() > end:
-            raise AssertionError(f"not within {within_s} s: {what or look}; last answer {answer!r}")
+            missing = what() if callable(what) else what
+            raise AssertionError(f"not within {within_s} s: {missing or look}; last answer {answer!r}")
         pause.wait(0.005)

@@ -12,9 +12,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import dramatiq
 import psutil
 import pytest
-from dramatiq import Message, Worker
+from dramatiq import Broker, Message, Worker
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.brokers.stub import StubBroker
 from dramatiq.middleware import AsyncIO, CurrentMessage, Middleware
@@ -98,6 +99,10 @@ class Tasks:
         """What the processes wrote last."""
         return "\n".join(path.read_text()[-2000:] for path in self.directory.glob("*.log"))
 
+    def told(self) -> str:
+        """Return what is known where something does not come: what is stored, what was run, what was written."""
+        return f"{len(self.results())} results, {len(self.runs())} inputs run; {self.logs}"
+
 
 def killed(process: psutil.Process) -> None:
     """Kill a process and those it started."""
@@ -150,16 +155,16 @@ def test_every_result_is_stored_once_whoever_is_killed(
     in_hand: set[str] = set()
     with tasks.relay():
         with tasks.actors() as actors:
-            eventually(lambda: len(tasks.runs()) >= 150, what=tasks.logs)
+            eventually(lambda: len(tasks.runs()) >= 150, what=tasks.told)
             in_hand |= killed_with(first, raw, redis_settings)
             second = start_worker(MODEL, env=LEASE)
-            eventually(lambda: len(tasks.runs()) >= 400, what=tasks.logs)
+            eventually(lambda: len(tasks.runs()) >= 400, what=tasks.told)
             killed(actors)
         with tasks.actors():
-            eventually(lambda: len(tasks.runs()) >= 600, what=tasks.logs)
+            eventually(lambda: len(tasks.runs()) >= 600, what=tasks.told)
             in_hand |= killed_with(second, raw, redis_settings)
             start_worker(MODEL, env=LEASE)
-            eventually(lambda: len(tasks.results()) >= MESSAGES, within_s=2 * LONG_S, what=tasks.logs)
+            eventually(lambda: len(tasks.results()) >= MESSAGES, within_s=2 * LONG_S, what=tasks.told)
 
             assert tasks.results() == {key: {"outputs": [str(number)]} for key, number in sent.items()}
             runs = tasks.runs()
@@ -177,7 +182,7 @@ def test_an_error_that_trying_again_cannot_help_is_not_tried_again(tasks: Tasks)
     tasks.send("refused")
     with tasks.actors():
         journal = tasks.directory / "refused"
-        eventually(lambda: journal.exists() and len(journal.read_text().split()) == 2, what=tasks.logs)
+        eventually(lambda: journal.exists() and len(journal.read_text().split()) == 2, what=tasks.told)
         broker = redis_broker(tasks.url)
         eventually(lambda: broker.client.zcard("dramatiq:default.XQ") == 2, what="both are given up")
 
@@ -191,7 +196,7 @@ def test_an_actor_may_wait_for_an_answer(tasks: Tasks, start_worker: StartWorker
         tasks.send("wait_for", 3)
         tasks.send("await_for", 4)
         expected = {"waited-3": {"outputs": ["3"]}, "awaited-4": {"outputs": ["4"]}}
-        eventually(lambda: tasks.results() == expected, what=tasks.logs)
+        eventually(lambda: tasks.results() == expected, what=tasks.told)
 
 
 def test_a_full_lane_has_the_message_tried_again(
@@ -207,7 +212,7 @@ def test_a_full_lane_has_the_message_tried_again(
             tasks.send("index_once", 1)
             eventually(lambda: queue.hlen("dramatiq:default.DQ.msgs") == 1, what="the message is put off")
             start_worker(MODEL)
-            eventually(lambda: len(tasks.results()) == 1, what=tasks.logs)
+            eventually(lambda: len(tasks.results()) == 1, what=tasks.told)
 
     assert list(tasks.results().values()) == [{"outputs": ["1"]}]
 
@@ -219,14 +224,45 @@ def test_an_actor_that_waits_while_its_worker_is_told_to_stop_has_its_answer(
     with tasks.actors() as actors:
         tasks.send("wait_for", 3)
         lane = Keys(redis_settings.prefix, "journal").stream("interactive")
-        eventually(lambda: raw.xlen(lane) == 1, what=tasks.logs)
+        eventually(lambda: raw.xlen(lane) == 1, what=tasks.told)
         actors.terminate()
-        eventually(lambda: "Shutting down" in tasks.logs or "shutdown" in tasks.logs.lower(), what=tasks.logs)
+        eventually(lambda: "Shutting down" in tasks.logs or "shutdown" in tasks.logs.lower(), what=tasks.told)
         start_worker(MODEL)
         actors.wait(LONG_S)
     with tasks.actors():
-        eventually(lambda: tasks.results() == {"waited-3": {"outputs": ["3"]}}, what=tasks.logs)
+        eventually(lambda: tasks.results() == {"waited-3": {"outputs": ["3"]}}, what=tasks.told)
     assert "Unavailable" not in tasks.logs
+
+
+class Held(Middleware):
+    """Holds the start of a worker, whose threads run by then, until its queue is empty."""
+
+    def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
+        """Wait for the messages."""
+        del worker
+        assert isinstance(broker, StubBroker)
+        broker.join("default", timeout=int(LONG_S * 1000))
+
+
+def test_a_message_that_comes_while_a_worker_starts_finds_the_client(
+    redis_settings: RedisSettings, raw: "Redis"
+) -> None:
+    """Dramatiq's threads take messages before it tells that the worker has booted."""
+    broker = StubBroker(middleware=[AsyncIO(), CurrentMessage()])
+    penstock = Penstock(redis_settings)
+    broker.add_middleware(penstock)
+    broker.add_middleware(Held())
+
+    @dramatiq.actor(broker=broker)
+    async def ask() -> None:
+        await penstock.asubmit_later("journal", "note", ["a"])
+
+    ask.send()
+    worker = Worker(broker, worker_threads=1)
+    worker.start()
+    worker.stop()
+
+    assert raw.xlen(Keys(redis_settings.prefix, "journal").stream("interactive")) == 1
 
 
 @pytest.mark.parametrize("lacking", [AsyncIO, CurrentMessage])
@@ -243,3 +279,20 @@ def test_a_worker_does_not_start_without_what_the_middleware_stands_on(
         worker.start()
     # the loop has begun before
     broker.emit_after("worker_shutdown", worker)
+
+
+def test_a_worker_does_not_start_with_its_middleware_in_the_wrong_order(redis_settings: RedisSettings) -> None:
+    """The client is made on a loop that has begun before, and closed on one that still runs."""
+    broker = StubBroker(middleware=[Penstock(redis_settings), AsyncIO(), CurrentMessage()])
+
+    with pytest.raises(NotSetUp, match=r"add_middleware\(AsyncIO\(\)\) before Penstock"):
+        Worker(broker).start()
+
+
+def test_a_worker_does_not_start_without_a_loop(redis_settings: RedisSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dramatiq only logs that its loop could not begin; the actors would have no client."""
+    monkeypatch.setattr(AsyncIO, "before_worker_boot", lambda *_: None)
+    broker = StubBroker(middleware=[AsyncIO(), CurrentMessage(), Penstock(redis_settings)])
+
+    with pytest.raises(NotSetUp, match="loop has not begun"):
+        Worker(broker).start()

@@ -144,7 +144,7 @@ def outcomes(fuzzed: Fuzzed, entries: Sequence[Entry]) -> Counter[str]:
     """Send entries and return how they ended, counted; fail if one ended as none may."""
     buried = fuzzed.dead()
     added = fuzzed.add(entries)
-    eventually(lambda: fuzzed.waiting() == 0, within_s=WITHIN_S, what=f"every lane empty; {fuzzed.worker.log}")
+    eventually(lambda: fuzzed.waiting() == 0, within_s=WITHIN_S, what=lambda: f"every lane empty; {fuzzed.worker.log}")
     named = [(each, each.job_id(entry_id)) for each, entry_id in zip(entries, added, strict=True)]
     told = [(each, job_id) for each, job_id in named if job_id is not None]
     assert fuzzed.dead() - buried == len(named) - len(told)

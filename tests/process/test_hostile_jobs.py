@@ -44,7 +44,7 @@ class Serving:
     def answer(self, model: str, job_id: str) -> Any:
         """Return the stored reply, once there is one."""
         key = Keys(self.settings.prefix, model).result(job_id)
-        return decode_reply(eventually(lambda: self.redis.get(key), what=f"{key}; {self.worker.log}"))
+        return decode_reply(eventually(lambda: self.redis.get(key), what=lambda: f"{key}; {self.worker.log}"))
 
     def in_lanes(self, model: str) -> int:
         """Return how many jobs of a model wait or run."""
