@@ -19,7 +19,7 @@ from rpc import AsyncClient, Client, InvalidInput, ModelError, PartialFailure, R
 from rpc.keys import Keys
 from tests.conftest import ON_VALKEY, StartWorker, settings_for
 from tests.servers import Server
-from tests.waiting import LONG_S, eventually
+from tests.waiting import LOAD_S, LONG_S, eventually
 from tests.workers import WorkerProcess
 
 pytestmark = [pytest.mark.server, pytest.mark.process, pytest.mark.minilm, ON_VALKEY]
@@ -283,6 +283,6 @@ def test_weights_that_are_not_there_end_the_worker(start_worker: StartWorker, tm
     """A directory without a model is named, with status 1."""
     worker = start_worker(f"mine={tmp_path}", ready=False)
 
-    assert worker.wait() == 1
+    assert worker.wait(within_s=LOAD_S) == 1
     assert "model mine cannot be loaded" in worker.log
     assert "Traceback" not in worker.log
