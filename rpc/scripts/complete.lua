@@ -4,7 +4,8 @@
 -- write frees memory runs on a server that is full. What belongs to a job that has another entry by now stays with
 -- that one, and so does its failing.
 -- The caller's channel is told the id; a small reply travels with it after a newline, which saves the caller a read.
--- A sink gets the reply that stands, whoever gave it, from the one who takes the entry out.
+-- A sink gets the reply from who stores it, and from who takes the entry out the one that stands, whoever gave it; where
+-- only the mark of a success stands that is kept nowhere, what this one has to say.
 -- KEYS  for each job: stream of the lane · result key · job key · what else belongs to it: blobs, parts · its sink,
 --       if it has one
 -- ARGV  1 group · 2 largest reply told along, in bytes · then for each job: entry, job id, life of the reply in ms,
@@ -12,9 +13,22 @@
 --       number of fields for the sink, those fields, of which the last is the reply for the sink, '' if it is the one
 --       that is stored
 -- Returns for each job 1 if this call stored its reply, else 0
-local function tell_sink(sink, stored, result, first, last)
+local function is_mark(reply)
+  -- the mark of a success that nobody keeps has no result; it has a few numbers, so more than this is none
+  if #reply > 4096 then return false end
+  local read = reply:sub(1, 1) == '{' and cjson.decode or cmsgpack.unpack
+  local ok, told = pcall(read, reply)
+  return ok and type(told) == 'table' and told.ok == true and (told.result == nil or told.result == cjson.null)
+end
+
+local function tell_sink(sink, set, gone, result, reply, first, last)
   local fields = {unpack(ARGV, first, last)}
-  if not stored or fields[#fields] == '' then fields[#fields] = redis.call('GET', result) or '' end
+  if fields[#fields] == '' then fields[#fields] = reply end
+  if not set then
+    if gone == 0 then return end
+    local stands = redis.call('GET', result)
+    if not is_mark(stands) then fields[#fields] = stands end
+  end
   redis.call('XADD', sink, '*', unpack(fields))
 end
 
@@ -45,7 +59,7 @@ while first <= #ARGV do
       if set and channel ~= '' then
         redis.pcall('PUBLISH', channel, #reply <= tonumber(ARGV[2]) and (id .. '\n' .. reply) or id)
       end
-      if fields > 0 and gone == 1 then tell_sink(sink, set, result, first + 8, first + 7 + fields) end
+      if fields > 0 then tell_sink(sink, set, gone, result, reply, first + 8, first + 7 + fields) end
     end
   end
   stored[#stored + 1] = set and 1 or 0

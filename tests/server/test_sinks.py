@@ -7,9 +7,9 @@ import pytest
 from redis import Redis
 
 from rpc import Client, InvalidInput, QueueFull, RedisSettings, RpcError, sinks
-from rpc.codec import decode_reply
+from rpc.codec import decode_reply, pack
 from rpc.consumer import Consumer
-from rpc.deliveries import Limits, Settlement
+from rpc.deliveries import Delivery, Limits, Settlement
 from rpc.errors import DeadLettered, Expired, ModelError
 from rpc.inspection import dead_jobs, redrive
 from rpc.keys import Keys
@@ -30,6 +30,12 @@ def sunk(raw: "Redis", consumer: Consumer, sink: str = "stored") -> list[dict[st
     entries: Any = raw.xrange(consumer.keys.sink(sink))
     told = [{name.decode(): value for name, value in fields.items()} for _, fields in entries]
     return [{**each, "reply": decode_reply(each["reply"])} for each in told]
+
+
+def _unkept(delivery: Delivery, outputs: list[str]) -> Settlement:
+    """A success that is kept nowhere but in the sink."""
+    mark, whole = reply_with(delivery, Success(None)), reply_with(delivery, {"outputs": outputs})
+    return Settlement(delivery, mark.reply, HOUR_MS, whole.reply)
 
 
 def test_a_reply_goes_to_the_sink_in_the_step_that_settles_the_job(
@@ -59,12 +65,56 @@ def test_a_reply_that_is_not_kept_is_whole_in_the_sink(
     consumer = make_consumer()
     client.submit("m", "op", ["a"], job_id="j1", sink="stored", keep_s=0)
     delivery = read_one(consumer)
-    marker, whole = reply_with(delivery, Success(None)), reply_with(delivery, {"outputs": ["a"]})
-    consumer.settle([Settlement(delivery, marker.reply, HOUR_MS, whole.reply)])
+    consumer.settle([_unkept(delivery, ["a"])])
 
     (told,) = sunk(raw, consumer)
     assert told["reply"].result == {"outputs": ["a"]}
     assert client.result("m", "j1") == {}
+    raw.delete(consumer.keys.sink("stored"))
+
+
+LAST_WORDS: Mapping[str, tuple[Callable[[Consumer, Delivery], object], Mapping[str, Any]]] = {
+    "success": (lambda consumer, one: consumer.settle([_unkept(one, ["again"])]), {"result": {"outputs": ["again"]}}),
+    "error": (
+        lambda consumer, one: consumer.settle([reply_with(one, Failure.of(ModelError("no")))]),
+        {"code": "model_error"},
+    ),
+    "dead": (lambda consumer, one: consumer.bury(one, Failure.of(DeadLettered("no"))), {"code": "dead_lettered"}),
+}
+
+
+@pytest.mark.parametrize("payload", [{"payload": pack({"inputs": ["a"]})}, {"json": '{"inputs": ["a"]}'}])
+@pytest.mark.parametrize("last", LAST_WORDS)
+def test_a_mark_is_no_reply(
+    client: Client, raw: "Redis", make_consumer: MakeConsumer, last: str, payload: Mapping[str, Any]
+) -> None:
+    """A job that has two entries tells what it has to say, never an empty success."""
+    consumer = make_consumer()
+    say, said = LAST_WORDS[last]
+    for _ in range(2):
+        fields: dict[Any, Any] = {"id": "j1", "op": "op", "keep_ms": 0, "sink": "stored", **payload}
+        raw.xadd(consumer.keys.stream("interactive"), fields)
+    first, second = consumer.read(["interactive"], 9, block_ms=5000)
+    consumer.settle([_unkept(first, ["a"])])
+    say(consumer, second)
+
+    once, again = (told["reply"] for told in sunk(raw, consumer))
+    assert once.result == {"outputs": ["a"]}
+    assert {name: getattr(again, name) for name in said} == said
+    assert client.result("m", "j1") == {}
+    raw.delete(consumer.keys.sink("stored"))
+
+
+def test_a_reply_is_told_also_when_its_entry_is_gone(client: Client, raw: "Redis", make_consumer: MakeConsumer) -> None:
+    """An unkept one is nowhere else; told once, also when it is settled again."""
+    consumer = make_consumer()
+    client.submit("m", "op", ["a"], job_id="j1", sink="stored", keep_s=0)
+    delivery = read_one(consumer)
+    raw.xdel(consumer.keys.stream("interactive"), delivery.entry_id)
+    for _ in range(2):
+        consumer.settle([_unkept(delivery, ["a"])])
+
+    assert [told["reply"].result for told in sunk(raw, consumer)] == [{"outputs": ["a"]}]
     raw.delete(consumer.keys.sink("stored"))
 
 
