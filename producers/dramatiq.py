@@ -63,8 +63,6 @@ class Penstock(Middleware):
         for needed in (AsyncIO, CurrentMessage):
             if not any(isinstance(each, needed) for each in before):
                 raise NotSetUp(f"add_middleware({needed.__name__}()) before Penstock(): it stands on that")
-        if get_event_loop_thread() is None:
-            raise NotSetUp("Dramatiq's event loop has not begun; AsyncIO has logged why")
         self._client = self._run(_made(self._settings))
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
@@ -161,7 +159,7 @@ class Penstock(Middleware):
         thread = get_event_loop_thread()
         if thread is None:
             coroutine.close()
-            raise RuntimeError("Dramatiq's event loop does not run")
+            raise NotSetUp("Dramatiq's event loop does not run: AsyncIO logs why it could not begin")
         # it looks up every 100 ms, so a time limit or a shutdown is heard while a model works
         answer: T = thread.run_coroutine(coroutine)
         return answer

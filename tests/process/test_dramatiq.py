@@ -294,5 +294,5 @@ def test_a_worker_does_not_start_without_a_loop(redis_settings: RedisSettings, m
     monkeypatch.setattr(AsyncIO, "before_worker_boot", lambda *_: None)
     broker = StubBroker(middleware=[AsyncIO(), CurrentMessage(), Penstock(redis_settings)])
 
-    with pytest.raises(NotSetUp, match="loop has not begun"):
+    with pytest.raises(NotSetUp, match="loop does not run"):
         Worker(broker).start()

@@ -73,7 +73,7 @@ def test_a_reply_that_is_not_kept_is_whole_in_the_sink(
     raw.delete(consumer.keys.sink("stored"))
 
 
-LAST_WORDS: Mapping[str, tuple[Callable[[Consumer, Delivery], object], Mapping[str, Any]]] = {
+SECOND_ENDS: Mapping[str, tuple[Callable[[Consumer, Delivery], object], Mapping[str, Any]]] = {
     "success": (lambda consumer, one: consumer.settle([_unkept(one, ["again"])]), {"result": {"outputs": ["again"]}}),
     "error": (
         lambda consumer, one: consumer.settle([reply_with(one, Failure.of(ModelError("no")))]),
@@ -84,35 +84,42 @@ LAST_WORDS: Mapping[str, tuple[Callable[[Consumer, Delivery], object], Mapping[s
 
 
 @pytest.mark.parametrize("payload", [{"payload": pack({"inputs": ["a"]})}, {"json": '{"inputs": ["a"]}'}])
-@pytest.mark.parametrize("last", LAST_WORDS)
+@pytest.mark.parametrize("end", SECOND_ENDS)
 def test_a_mark_is_no_reply(
-    client: Client, raw: "Redis", make_consumer: MakeConsumer, last: str, payload: Mapping[str, Any]
+    client: Client, raw: "Redis", make_consumer: MakeConsumer, end: str, payload: Mapping[str, Any]
 ) -> None:
-    """A job that has two entries tells what it has to say, never an empty success."""
+    """The second entry of a job tells how it ended itself, never an empty success."""
     consumer = make_consumer()
-    say, said = LAST_WORDS[last]
+    settle, told_of_it = SECOND_ENDS[end]
     for _ in range(2):
         fields: dict[Any, Any] = {"id": "j1", "op": "op", "keep_ms": 0, "sink": "stored", **payload}
         raw.xadd(consumer.keys.stream("interactive"), fields)
     first, second = consumer.read(["interactive"], 9, block_ms=5000)
     consumer.settle([_unkept(first, ["a"])])
-    say(consumer, second)
+    settle(consumer, second)
 
     once, again = (told["reply"] for told in sunk(raw, consumer))
     assert once.result == {"outputs": ["a"]}
-    assert {name: getattr(again, name) for name in said} == said
+    assert {name: getattr(again, name) for name in told_of_it} == told_of_it
     assert client.result("m", "j1") == {}
     raw.delete(consumer.keys.sink("stored"))
 
 
-def test_a_reply_is_told_also_when_its_entry_is_gone(client: Client, raw: "Redis", make_consumer: MakeConsumer) -> None:
+@pytest.mark.parametrize(("keep_s", "settlement"), [(0.0, _unkept), (60.0, lambda one, _: echo(one))])
+def test_a_reply_is_told_also_when_its_entry_is_gone(
+    client: Client,
+    raw: "Redis",
+    make_consumer: MakeConsumer,
+    keep_s: float,
+    settlement: Callable[[Delivery, list[str]], Settlement],
+) -> None:
     """An unkept one is nowhere else; told once, also when it is settled again."""
     consumer = make_consumer()
-    client.submit("m", "op", ["a"], job_id="j1", sink="stored", keep_s=0)
+    client.submit("m", "op", ["a"], job_id="j1", sink="stored", keep_s=keep_s)
     delivery = read_one(consumer)
     raw.xdel(consumer.keys.stream("interactive"), delivery.entry_id)
     for _ in range(2):
-        consumer.settle([_unkept(delivery, ["a"])])
+        consumer.settle([settlement(delivery, ["a"])])
 
     assert [told["reply"].result for told in sunk(raw, consumer)] == [{"outputs": ["a"]}]
     raw.delete(consumer.keys.sink("stored"))
