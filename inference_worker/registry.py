@@ -12,6 +12,7 @@ from typing import Literal
 from inference_worker.models.base import Model, Runtime
 from inference_worker.settings import EVERY_MODEL, FAMILIES
 from inference_worker.standins import cache
+from inference_worker.weights import PACKAGED, unpack
 from rpc.keys import check_model
 
 log = logging.getLogger(__name__)
@@ -71,12 +72,12 @@ def build(text: str, runtime: Runtime, standins: Standins = Standins()) -> Model
 
     `echo` is a model of the project, `siglip=source` one of its families from other weights, `asr=whisper:source` the
     same under another name, `name=source` any sentence encoder, `module:Class` a user's own. A source is a directory,
-    a file or a hub id.
+    a file, a hub id or a name in `PACKAGED`.
     """
     spec = _Spec.of(text)
     try:
         kind = _class(spec.path)
-        model = kind(replace(runtime, source=spec.source))
+        model = kind(replace(runtime, source=_source(spec, standins)))
         if spec.family in FAMILIES and (standins.mode == "missing" or (standins.mode == "all" and not spec.source)):
             model = _stood_in(model, kind, spec, standins)
         model.weights = model.weights or spec.source
@@ -87,6 +88,14 @@ def build(text: str, runtime: Runtime, standins: Standins = Standins()) -> Model
     if not model.ops:
         raise RegistryError(f"--models {text}: {type(model).__name__} offers no ops")
     return model
+
+
+def _source(spec: _Spec, standins: Standins) -> str:
+    """Return the source to load from: the directory of a packaged one, any other as it is."""
+    source = spec.source
+    if source not in PACKAGED or (standins.mode == "missing" and not PACKAGED[source].installed):
+        return source
+    return str(unpack(source, standins.directory))
 
 
 def _stood_in(model: Model, kind: type[Model], spec: _Spec, standins: Standins) -> Model:

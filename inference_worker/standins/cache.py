@@ -1,10 +1,9 @@
 """Stand-ins on disk: each is built once, by the first worker that asks for it."""
 
 import importlib
-import os
-import shutil
-import tempfile
 from pathlib import Path
+
+from inference_worker.weights.staging import place_once
 
 BUILDERS = {
     "whisper": "inference_worker.standins.whisper",
@@ -21,24 +20,4 @@ def built(family: str, directory: Path) -> Path:
     Safe to ask from several processes at once: a stand-in appears whole or not at all.
     """
     builder = importlib.import_module(BUILDERS[family])
-    place = directory / "standins" / f"{family}-{builder.VERSION}"
-    if place.is_dir():
-        return place
-    place.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{family}-", dir=place.parent))
-    try:
-        builder.build(unfinished)
-        unfinished.chmod(0o755)
-        _put_in_place(unfinished, place)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    return place
-
-
-def _put_in_place(unfinished: Path, place: Path) -> None:
-    try:
-        os.rename(unfinished, place)  # noqa: PTH104 (Path.rename may replace a directory; this fails on one that is there)
-    except OSError:
-        # another process was quicker, and what it built is the same
-        if not place.is_dir():
-            raise
+    return place_once(directory / "standins" / f"{family}-{builder.VERSION}", builder.build)
