@@ -20,6 +20,7 @@ from producers.gateway.description import completed
 from producers.gateway.desk import Desk
 from producers.gateway.envelope import Envelope
 from producers.gateway.express import Express, handlers_of
+from producers.gateway.ignored_fields import IgnoredFields
 from producers.gateway.problems import ABSENT, INVALID, Problem, Refused
 from producers.gateway.settings import GatewaySettings
 from rpc import RedisSettings
@@ -75,6 +76,7 @@ def _front(settings: GatewaySettings) -> list[Middleware]:
         Middleware(Envelope),
         *([cors] if settings.cors_origins else []),
         access,
+        Middleware(IgnoredFields),
         Middleware(Bodies, timeout_s=settings.body_timeout_s, **limits),
         Middleware(Express, handlers=handlers_of([each.router for each in ROUTES], HOT)),
     ]
@@ -92,7 +94,7 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"] if part != "body")
+    where = problems.param_of([part for part in first["loc"] if part != "body"])
     return problems.response(Problem(422, "invalid_input", f"{where}: {first['msg']}", INVALID, where or None))
 
 

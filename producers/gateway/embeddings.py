@@ -13,7 +13,8 @@ from pydantic_core import to_json
 
 from producers.gateway import scanner, uploads
 from producers.gateway.desk import Answered, Desk, desk_of
-from producers.gateway.problems import Problem, Refused
+from producers.gateway.ignored_fields import note_ignored, unknown_fields
+from producers.gateway.problems import Problem, Refused, param_of
 from producers.gateway.uploads import Body
 from rpc import plans, requests
 from rpc.errors import InvalidInput
@@ -43,9 +44,9 @@ BODY = uploads.json_body(
                 {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1, "maxItems": MOST_INPUTS},
             ]
         },
-        "encoding_format": {"type": "string", "enum": ["float", "base64"]},
+        "encoding_format": {"type": ["string", "null"], "enum": ["float", "base64", None]},
         "dimensions": {"type": ["integer", "null"], "minimum": 1},
-        "modality": {"type": "string", "enum": ["text", "image"]},
+        "modality": {"type": ["string", "null"], "enum": ["text", "image", None]},
         "user": {"type": ["string", "null"]},
     },
     ["model", "input"],
@@ -53,12 +54,15 @@ BODY = uploads.json_body(
 
 
 class Wanted(BaseModel):
-    """What is asked, but the inputs; fields OpenAI may add are passed over."""
+    """What is asked, but the inputs; other fields are named in `x-penstock-ignored`."""
 
     model: str
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: Annotated[int, Field(ge=1)] | None = None
     modality: Literal["text", "image"] | None = None
+
+
+USED_FIELDS = frozenset({*Wanted.model_fields, "input"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,7 @@ async def embeddings(request: Request) -> Response:
     """Return the vectors of texts, or of pictures given as data URIs, in their order."""
     desk = desk_of(request)
     body = await uploads.read(request, scanner.DATA_URI, most_bytes=desk.redis.max_input_bytes)
+    note_ignored(request, unknown_fields(body.told, USED_FIELDS))
     wanted = uploads.valid(Wanted, body.told)
     inputs = _inputs(body.told.get("input"))
     answered = await _embed(desk, request, wanted, inputs, body)
@@ -86,15 +91,18 @@ async def embeddings(request: Request) -> Response:
 
 
 def _inputs(given: Any) -> list[str]:
+    if given is None:
+        raise Refused(Problem(422, "invalid_input", "input must be a text or a list of texts", param="input"))
     texts = given if isinstance(given, list) else [given]
     if texts and all(isinstance(item, int | list) and not isinstance(item, bool) for item in texts):
         raise Refused(Problem(400, "token_input", TOKENS, param="input"))
     if not texts or len(texts) > MOST_INPUTS:
-        raise Refused(Problem(422, "invalid_input", f"input has {len(texts)} items, not 1 to {MOST_INPUTS}"))
+        text = f"input has {len(texts)} items, not 1 to {MOST_INPUTS}"
+        raise Refused(Problem(422, "invalid_input", text, param="input"))
     for place, text in enumerate(texts):
         if not isinstance(text, str):
             detail = f"input {place} is of type {type(text).__name__}, not a text"
-            raise Refused(Problem(422, "invalid_input", detail, param=f"input.{place}"))
+            raise Refused(Problem(422, "invalid_input", detail, param=param_of(("input", place))))
     return texts
 
 

@@ -30,11 +30,11 @@ BODY = uploads.json_body(
         "model": {"type": "string"},
         "op": {"type": "string"},
         "inputs": {"type": "array", "minItems": 1, "items": {}},
-        "options": {"type": "object"},
-        "job_id": {"type": "string"},
-        "lane": {"type": "string", "enum": ["interactive", "bulk"]},
-        "timeout_s": {"type": "number", "exclusiveMinimum": 0},
-        "keep_s": {"type": "number", "minimum": 0},
+        "options": {"type": ["object", "null"]},
+        "job_id": {"type": ["string", "null"]},
+        "lane": {"type": ["string", "null"], "enum": ["interactive", "bulk", None]},
+        "timeout_s": {"type": ["number", "null"], "exclusiveMinimum": 0},
+        "keep_s": {"type": ["number", "null"], "minimum": 0},
     },
     ["model", "op", "inputs"],
 )
@@ -102,7 +102,8 @@ class Wanted:
 def _wanted(desk: Desk, body: Mapping[str, Any]) -> Wanted:
     for name in body:
         if name not in BODY_FIELDS:
-            raise InvalidInput(f"the body has no field {name[:40]!r}; it has {', '.join(BODY_FIELDS)}")
+            text = f"the body has no field {name[:40]!r}; it has {', '.join(BODY_FIELDS)}"
+            raise Refused(Problem(422, "invalid_input", text, param=name[:40]))
     model, op, inputs, options = (body.get(name) for name in ("model", "op", "inputs", "options"))
     if not isinstance(model, str) or not isinstance(op, str):
         raise InvalidInput("model and op are texts, and both are needed")

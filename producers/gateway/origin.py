@@ -3,12 +3,18 @@
 import time
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response, UploadFile
+from fastapi import APIRouter, Form, Request, Response, UploadFile
 from pydantic import BaseModel, Field
 from pydantic_core import to_json
 
 from producers.gateway import uploads
 from producers.gateway.desk import desk_of
+from producers.gateway.ignored_fields import (
+    given_fields,
+    note_ignored,
+    note_unknown_form_fields,
+    unknown_fields,
+)
 from rpc import plans
 from rpc.errors import InvalidInput
 from rpc.model_service import plain_faces
@@ -17,6 +23,8 @@ from rpc.plans import TRANSCRIBE_TIMEOUT_S
 router = APIRouter(tags=["model service"])
 
 MILLISECONDS = 1000
+
+Threshold = Annotated[float | None, Form(ge=0, le=1)]
 
 
 class TextRequest(BaseModel):
@@ -30,7 +38,10 @@ MOST_TEXT_BYTES = uploads.MIB
 """The largest body that a text of 10,000 characters may come in, however it is spelled."""
 
 TEXT = uploads.json_body(
-    {"text": {"type": "string", "minLength": 1, "maxLength": 10_000}, "model": {"type": "string", "default": "siglip"}},
+    {
+        "text": {"type": "string", "minLength": 1, "maxLength": 10_000},
+        "model": {"type": ["string", "null"], "default": "siglip"},
+    },
     ["text"],
 )
 AUDIO = uploads.json_body(
@@ -50,6 +61,7 @@ async def transcribe(request: Request) -> Response:
     started, desk = time.monotonic(), desk_of(request)
     model = await desk.served("whisper", "transcribe")
     around, audio = await uploads.of_json(request, "audio_base64", most_bytes=desk.redis.max_input_bytes)
+    note_ignored(request, unknown_fields(around, ["language"]))
     language = around.get("language")
     if not isinstance(language, str | None):
         raise InvalidInput("language is no text")
@@ -66,7 +78,9 @@ async def transcribe(request: Request) -> Response:
 async def embed_text(request: Request) -> Response:
     """Return the vector of a text, of unit norm."""
     started, desk = time.monotonic(), desk_of(request)
-    given = uploads.valid(TextRequest, await uploads.read_small(request, most_bytes=MOST_TEXT_BYTES))
+    fields = await uploads.read_small(request, most_bytes=MOST_TEXT_BYTES)
+    note_ignored(request, unknown_fields(fields, TextRequest.model_fields))
+    given = uploads.valid(TextRequest, fields)
     model = await desk.served(given.model, "embed_text")
     asked = desk.light.asked(model, "embed_text")
     plan = plans.embed_text(asked, given.text, desk.options(request))
@@ -81,7 +95,8 @@ async def embed_vision(request: Request) -> Response:
     """Return the vector of a picture given in base64, of unit norm."""
     started, desk = time.monotonic(), desk_of(request)
     model = await desk.served("siglip", "embed_image")
-    _, picture = await uploads.of_json(request, "image_base64", most_bytes=desk.redis.max_input_bytes)
+    around, picture = await uploads.of_json(request, "image_base64", most_bytes=desk.redis.max_input_bytes)
+    note_ignored(request, unknown_fields(around, ()))
     asked = desk.client(len(picture)).asked(model, "embed_image")
     plan = plans.embed_image(asked, picture, desk.options(request), sees="")
     answered = await desk.answer(request, plan, content=[picture])
@@ -90,13 +105,20 @@ async def embed_vision(request: Request) -> Response:
 
 
 @router.post("/face/detect")
-async def detect_faces(request: Request, file: UploadFile) -> Response:
-    """Return the faces in a picture, the surest first, in its own upright pixels."""
+async def detect_faces(
+    request: Request, file: UploadFile, score_threshold: Threshold = None, nms_threshold: Threshold = None
+) -> Response:
+    """Return the faces in a picture, the surest first, in its own upright pixels.
+
+    `score_threshold` is the lowest confidence of a face, `nms_threshold` how far two faces may overlap.
+    """
     started, desk = time.monotonic(), desk_of(request)
     model = await desk.served("yunet", "detect_faces")
     picture = await uploads.of_form(file, most_bytes=desk.redis.max_input_bytes)
-    asked = desk.client(len(picture)).asked(model, "detect_faces")
+    thresholds = given_fields({"score_threshold": score_threshold, "nms_threshold": nms_threshold})
+    await note_unknown_form_fields(request, {"file", "score_threshold", "nms_threshold"})
+    asked = desk.client(len(picture)).asked(model, "detect_faces", thresholds)
     plan = plans.detect_faces(asked, picture, desk.options(request), sees="")
-    answered = await desk.answer(request, plan, content=[picture])
+    answered = await desk.answer(request, plan, content=[*([repr(thresholds).encode()] if thresholds else []), picture])
     faces = plain_faces(answered.value)
     return _told(started, {"faces": faces, "count": len(faces)}, answered.headers)

@@ -1,7 +1,7 @@
 """What went wrong, as HTTP tells it: RFC 9457's fields, and in them the error object OpenAI's clients read. Pure."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fastapi import Response
@@ -69,11 +69,17 @@ def of(error: Refused | RpcError) -> Problem:
     return error.problem if isinstance(error, Refused) else of_error(error)
 
 
+def param_of(path: Sequence[str | int]) -> str:
+    """Return a path into a request as the `param` of a problem: `("input", 3)` is `input[3]`."""
+    first, *rest = path or ("",)
+    return str(first) + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in rest)
+
+
 def of_error(error: RpcError) -> Problem:
     """Return an error of `rpc.errors` as a problem; of several inputs that failed, the first one's."""
     if isinstance(error, PartialFailure) and error.failed:
         place, first = min(error.failed.items())
-        return replace(of_error(first), param=f"input.{place}", detail=str(error))
+        return replace(of_error(first), param=param_of(("input", place)), detail=str(error))
     return of_code(error.code, str(error), retry_after_s=error.retry_after_s if isinstance(error, QueueFull) else None)
 
 

@@ -16,6 +16,7 @@ from pydantic_core import to_json
 from producers import subtitles
 from producers.gateway import events, problems, uploads
 from producers.gateway.desk import Answered, Desk, desk_of
+from producers.gateway.ignored_fields import note_ignored, note_unknown_form_fields
 from producers.gateway.problems import Problem, Refused
 from rpc import Transcript, parts, plans
 from rpc.errors import RpcError
@@ -31,6 +32,10 @@ LOOK_S = 0.25
 """Seconds between two looks at what is done of a recording."""
 
 WINDOWS_A_LOOK = 64
+
+FORM_FIELDS = frozenset(
+    {"file", "model", "language", "prompt", "response_format", "temperature", "stream", "timestamp_granularities[]"}
+)
 
 Answer = Callable[[], Coroutine[Any, Any, Answered[Transcript]]]
 """Waits for the whole transcript."""
@@ -60,19 +65,19 @@ async def transcribe(  # noqa: PLR0913 (the fields of a form are the arguments o
 ) -> Response:
     """Return what is said in a recording. `prompt` and `temperature` are taken and change nothing."""
     desk = desk_of(request)
-    shape = _shape(response_format, timestamp_granularities or [])
+    shape = _shape(response_format, [each for each in timestamp_granularities or [] if each])
     name = await desk.served(model, "transcribe")
     audio = await uploads.of_form(file, most_bytes=desk.redis.max_input_bytes)
     content = [f"{language} {shape}".encode(), audio]
     options: dict[str, Any] = {"word_timestamps": shape.words, **({"language": language} if language else {})}
     asked = desk.client(len(audio)).asked(name, "transcribe", options)
     plan = plans.transcribe(asked, audio, desk.options(request, default_s=TRANSCRIBE_TIMEOUT_S))
-    passed_over = [name for name, value in (("prompt", prompt), ("temperature", temperature)) if value]
-    headers = {"x-penstock-ignored": ", ".join(passed_over)} if passed_over else {}
+    note_ignored(request, [name for name, value in (("prompt", prompt), ("temperature", temperature)) if value])
+    await note_unknown_form_fields(request, FORM_FIELDS)
     if stream:
-        return await _streamed(desk, plan, partial(desk.answer, request, plan, content=content), headers)
+        return await _streamed(desk, plan, partial(desk.answer, request, plan, content=content))
     answered = await desk.answer(request, plan, content=content)
-    return written(answered, shape, headers)
+    return written(answered, shape)
 
 
 def _shape(form: str, granularities: Sequence[str]) -> Shape:
@@ -92,10 +97,10 @@ def _shape(form: str, granularities: Sequence[str]) -> Shape:
     return Shape(known, "word" in granularities, "segment" in granularities or not granularities)
 
 
-def written(answered: Answered[Transcript], shape: Shape, headers: Mapping[str, str]) -> Response:
+def written(answered: Answered[Transcript], shape: Shape) -> Response:
     """Return a transcript in the form that was asked for."""
     transcript = answered.value
-    told = {**answered.headers, **headers}
+    told = dict(answered.headers)
     if shape.form in subtitles.FORMS:
         return Response(subtitles.FORMS[shape.form](transcript), 200, told, "text/plain; charset=utf-8")
     body = _verbose(transcript, shape) if shape.form == "verbose_json" else {"text": transcript.text.strip()}
@@ -118,9 +123,7 @@ def _verbose(transcript: Transcript, shape: Shape) -> dict[str, Any]:
     return body
 
 
-async def _streamed(
-    desk: Desk, plan: Plan[Transcript], answer: Answer, headers: Mapping[str, str]
-) -> StreamingResponse:
+async def _streamed(desk: Desk, plan: Plan[Transcript], answer: Answer) -> StreamingResponse:
     """Return the answer that tells segment by segment; what goes wrong before it begins has its own status."""
     telling = _events(desk, plan, answer)
     first = await anext(telling)
@@ -131,7 +134,7 @@ async def _streamed(
             async for each in telling:
                 yield each
 
-    return events.streamed(body(), headers)
+    return events.streamed(body())
 
 
 async def _events(desk: Desk, plan: Plan[Transcript], answer: Answer) -> AsyncGenerator[bytes]:

@@ -10,7 +10,8 @@ from fastapi import Request, UploadFile
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
-from producers.gateway.problems import Problem, Refused
+from producers.gateway.ignored_fields import given_fields
+from producers.gateway.problems import Problem, Refused, param_of
 from producers.gateway.scanner import Scanner, decoded, field, too_large
 from rpc.errors import InvalidInput
 
@@ -212,12 +213,12 @@ def json_object(content: bytes) -> dict[str, Any]:
 
 
 def valid(kind: type[Fields], told: Mapping[str, Any]) -> Fields:
-    """Return what the fields of an object say; raise `Refused` naming the first that is wrong."""
+    """Return what the fields of an object say; raise `Refused` naming the first that is wrong. Null is not given."""
     try:
-        return kind.model_validate(told)
+        return kind.model_validate(given_fields(told))
     except ValidationError as error:
         first = error.errors()[0]
-        param = ".".join(map(str, first["loc"]))
+        param = param_of(first["loc"])
         raise Refused(Problem(422, "invalid_input", f"{param}: {first['msg']}", param=param)) from None
 
 

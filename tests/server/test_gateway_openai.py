@@ -133,7 +133,7 @@ def test_a_bad_text_is_named(sdk: OpenAI) -> None:
 
     assert (refused.value.code, refused.value.param, refused.value.type) == (
         "invalid_input",
-        "input.1",
+        "input[1]",
         "invalid_request_error",
     )
 

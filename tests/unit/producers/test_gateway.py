@@ -334,7 +334,7 @@ def test_of_several_inputs_that_failed_the_first_counts() -> None:
     failed = {4: InvalidInput("empty"), 2: Timeout("late")}
     problem = problems.of_error(PartialFailure("2 of 5 inputs failed", vectors=None, failed=failed))
 
-    assert (problem.status, problem.code, problem.param) == (504, "timeout", "input.2")
+    assert (problem.status, problem.code, problem.param) == (504, "timeout", "input[2]")
 
 
 def test_what_trying_again_cannot_help_says_so() -> None:
