@@ -7,6 +7,8 @@ import mmap
 import os
 import struct
 import tempfile
+import threading
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
@@ -14,34 +16,49 @@ from typing import Self
 from rpc.deliveries import Place
 from rpc.keys import LANES
 
-HEAD = struct.Struct("dQ")
-"""When the engine last got round to it, and how many jobs it has served."""
+TICKED_AT = struct.Struct("d")
+SERVED = struct.Struct("Q")
+HEAD_BYTES = TICKED_AT.size + SERVED.size
+"""When the engine last got round to it, and how many jobs it has served: each written alone, in one store."""
 
-SLOT = struct.Struct("di128s")
-"""Since when a stage is at something (0: it is not), the length of the list of entries, the model."""
+SINCE = struct.Struct("d")
+"""Since when a stage works on something; 0: it is idle; `FETCHING`: it waits for a store. Written last, at once."""
+
+FETCHING = -1.0
+
+SLOT = struct.Struct("QdiI128s")
+"""Generation of the list of entries, `SINCE`, length and checksum of the list, model."""
+
+GENERATION = struct.Struct("Q")
+SINCE_AT = GENERATION.size
 
 LIST_BYTES = 16_384
 STRIDE = SLOT.size + LIST_BYTES
 
 UNKNOWN = -1
-"""Length of a list that is being written, or that was too long."""
+"""Length of a list that was too long."""
+
+READ_ATTEMPTS = 100
+"""How often a slot is read that its engine writes meanwhile, before its list counts as unknown."""
 
 INITIALS = {lane[0]: lane for lane in LANES}
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a stage of an engine is at.
+    """The work of one stage of an engine.
 
     Attributes:
-        model: whose stage it is.
-        since: when it began.
-        entries: the entries it works on; None if it did not get to say.
+        model: the model of the stage.
+        since: when it began; 0 while it waits for a store.
+        entries: the entries it works on; None if there are too many to list.
+        fetching: whether it only waits for an input from a store.
     """
 
     model: str
     since: float
     entries: frozenset[Place] | None
+    fetching: bool = False
 
 
 class Stamps:
@@ -50,9 +67,10 @@ class Stamps:
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
         self._memory = mmap.mmap(descriptor, 0)
-        self._count = (len(self._memory) - HEAD.size) // STRIDE
+        self._count = (len(self._memory) - HEAD_BYTES) // STRIDE
         self._taken = 0
         self._served = 0
+        self._serving = threading.Lock()
 
     @classmethod
     def create(cls, slots: int) -> Self:
@@ -62,7 +80,7 @@ class Stamps:
         else:
             descriptor, name = tempfile.mkstemp(prefix="penstock-stamps-")
             os.unlink(name)  # noqa: PTH108 (a name, not a Path, is what mkstemp gives)
-        os.ftruncate(descriptor, HEAD.size + slots * STRIDE)
+        os.ftruncate(descriptor, HEAD_BYTES + slots * STRIDE)
         return cls(descriptor)
 
     def close(self) -> None:
@@ -72,49 +90,74 @@ class Stamps:
 
     def tick(self, now: float) -> None:
         """Say that the engine gets round to saying so."""
-        HEAD.pack_into(self._memory, 0, now, self._served)
+        TICKED_AT.pack_into(self._memory, 0, now)
 
     def serve(self, jobs: int) -> None:
-        """Say that so many more jobs were served."""
-        self._served += jobs
-        HEAD.pack_into(self._memory, 0, self.ticked_at, self._served)
+        """Say that so many more jobs were served. Several threads may say so."""
+        with self._serving:
+            self._served += jobs
+            SERVED.pack_into(self._memory, TICKED_AT.size, self._served)
 
     @property
     def ticked_at(self) -> float:
         """When the engine last said it runs; 0 if it never did."""
-        return float(HEAD.unpack_from(self._memory, 0)[0])
+        return float(TICKED_AT.unpack_from(self._memory, 0)[0])
 
     @property
     def served(self) -> int:
         """How many jobs the engine has served."""
-        return int(HEAD.unpack_from(self._memory, 0)[1])
+        return int(SERVED.unpack_from(self._memory, TICKED_AT.size)[0])
 
     def stage(self, model: str) -> "Stage":
         """Return the place where one stage of a model says what it is at."""
         if self._taken == self._count:
             raise AssertionError("more stages than the supervisor made room for")
         self._taken += 1
-        return Stage(self._memory, HEAD.size + (self._taken - 1) * STRIDE, model)
+        return Stage(self._memory, HEAD_BYTES + (self._taken - 1) * STRIDE, model)
 
     def works(self) -> list[Work]:
-        """Return what the stages are at, or were when the engine died."""
-        found = (self._work(HEAD.size + number * STRIDE) for number in range(self._count))
-        return [work for work in found if work.since]
+        """Return the work of all stages, of now or of the moment the engine died. Safe while the engine writes."""
+        works = map(self._work, self._slots())
+        return [work for work in works if work is not None]
 
-    def _work(self, start: int) -> Work:
-        since, length, model = SLOT.unpack_from(self._memory, start)
-        first = start + SLOT.size
-        listed = None if length == UNKNOWN else self._memory[first : first + length].decode("ascii").split()
-        entries = None if listed is None else frozenset((INITIALS[each[0]], each[1:]) for each in listed)
-        return Work(model.rstrip(b"\0").decode(), since, entries)
+    def _slots(self) -> range:
+        return range(HEAD_BYTES, HEAD_BYTES + self._count * STRIDE, STRIDE)
+
+    def _work(self, start: int) -> Work | None:
+        """Return the work in a slot, or None if its stage is idle.
+
+        A stage bumps the generation, writes the list, and then publishes it with `since`. So a list is whole if the
+        generation is the same before and after it was read; the checksum also finds stores seen out of order.
+        """
+        for _ in range(READ_ATTEMPTS):
+            generation, since, length, checksum, model = SLOT.unpack_from(self._memory, start)
+            first = start + SLOT.size
+            listed = self._memory[first : first + max(0, length)]
+            whole = checksum == zlib.crc32(listed, generation & 0xFFFFFFFF)
+            if whole and GENERATION.unpack_from(self._memory, start)[0] == generation:
+                break
+            if not self._since(start):
+                return None
+        else:
+            length = UNKNOWN
+        if not since:
+            return None
+        entries = None if length == UNKNOWN else frozenset(map(_place, listed.decode("ascii").split()))
+        name = model.rstrip(b"\0").decode(errors="replace")
+        return Work(name, max(0.0, since), entries, since == FETCHING)
+
+    def _since(self, start: int) -> float:
+        return float(SINCE.unpack_from(self._memory, start + SINCE_AT)[0])
 
     def stuck_since(self) -> float | None:
         """Return since when the engine has made no progress as far as it tells; None before it first ticked.
 
         A stage that is at something, and an engine that does not get round to ticking, are as stuck as they are old.
+        A stage that waits for a store is not stuck.
         """
         ticked_at = self.ticked_at
-        return min([ticked_at, *(work.since for work in self.works())]) if ticked_at else None
+        begun = [since for since in map(self._since, self._slots()) if since > 0]
+        return min([ticked_at, *begun]) if ticked_at else None
 
 
 class Stage:
@@ -124,21 +167,35 @@ class Stage:
         self._memory = memory
         self._start = start
         self._model = model.encode()
+        self._generation = 0
 
     def begin(self, places: Iterable[Place], now: float) -> None:
         """Say that work on these entries begins."""
+        self._publish(places, now)
+
+    def fetch(self, place: Place) -> None:
+        """Say that an input of this entry is waited for: that is no work, and cannot be stuck."""
+        self._publish([place], FETCHING)
+
+    def _publish(self, places: Iterable[Place], since: float) -> None:
         listed = " ".join([lane[0] + entry for lane, entry in places]).encode()
-        # an engine that dies half-way through leaves "unknown", never half a list
-        SLOT.pack_into(self._memory, self._start, now, UNKNOWN, self._model)
-        if len(listed) <= LIST_BYTES:
-            first = self._start + SLOT.size
-            self._memory[first : first + len(listed)] = listed
-            SLOT.pack_into(self._memory, self._start, now, len(listed), self._model)
+        length = len(listed) if len(listed) <= LIST_BYTES else UNKNOWN
+        listed = listed[: max(0, length)]
+        self._generation += 1
+        checksum = zlib.crc32(listed, self._generation & 0xFFFFFFFF)
+        first = self._start + SLOT.size
+        SLOT.pack_into(self._memory, self._start, self._generation, 0.0, length, checksum, self._model)
+        self._memory[first : first + len(listed)] = listed
+        SINCE.pack_into(self._memory, self._start + SINCE_AT, since)
 
     def go_on(self, now: float) -> None:
         """Say that a part of the work is done and the next one begins."""
-        struct.pack_into("d", self._memory, self._start, now)
+        SINCE.pack_into(self._memory, self._start + SINCE_AT, now)
 
     def end(self) -> None:
         """Say that the work is done."""
-        struct.pack_into("d", self._memory, self._start, 0.0)
+        SINCE.pack_into(self._memory, self._start + SINCE_AT, 0.0)
+
+
+def _place(listed: str) -> Place:
+    return INITIALS[listed[0]], listed[1:]

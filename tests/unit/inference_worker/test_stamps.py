@@ -1,11 +1,16 @@
 """What an engine says of itself in memory, as its supervisor reads it."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
-from inference_worker.stamps import LIST_BYTES, UNKNOWN, Stamps, Work
+from inference_worker.stamps import LIST_BYTES, SINCE, Stamps, Work
 from rpc.deliveries import Place
+from rpc.keys import LANES
+from tests.waiting import eventually
 
 FIRST: Place = ("interactive", "1-1")
 SECOND: Place = ("bulk", "1-1")
@@ -66,14 +71,17 @@ def test_more_entries_than_there_is_room_for_are_unknown(stamps: Stamps) -> None
     assert stamps.works() == [Work("m", 7.0, None)]
 
 
-def test_a_list_half_written_is_unknown(stamps: Stamps, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An engine that dies while it says what it is at has not said it."""
+def test_a_list_half_written_is_no_work(stamps: Stamps, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that dies while it writes its list has not begun the work yet."""
     stage = stamps.stage("m")
     stage.begin([FIRST], 6.0)
-    monkeypatch.setattr("inference_worker.stamps.LIST_BYTES", UNKNOWN)
+    stage.end()
+    monkeypatch.setattr(
+        "inference_worker.stamps.SINCE", SimpleNamespace(pack_into=lambda *_: None, unpack_from=SINCE.unpack_from)
+    )
     stage.begin([SECOND], 7.0)
 
-    assert stamps.works() == [Work("m", 7.0, None)]
+    assert stamps.works() == []
 
 
 def test_an_engine_is_as_stuck_as_the_oldest_thing_it_is_at(stamps: Stamps) -> None:
@@ -100,3 +108,56 @@ def test_a_tick_keeps_the_count(stamps: Stamps) -> None:
     stamps.serve(1)
 
     assert (stamps.served, stamps.ticked_at) == (3, 2.0)
+
+
+def test_a_stage_that_waits_for_a_store_is_not_stuck(stamps: Stamps) -> None:
+    """Waiting for an input is told apart from work, and never counts as a hang."""
+    stamps.tick(10.0)
+    stamps.stage("m").fetch(FIRST)
+
+    assert stamps.works() == [Work("m", 0.0, frozenset({FIRST}), fetching=True)]
+    assert stamps.stuck_since() == 10.0
+
+
+WRITER = """
+import sys
+from inference_worker.stamps import Stamps
+stamps = Stamps(int(sys.argv[1]))
+stage = stamps.stage("m")
+places = [[("interactive" if n % 2 else "bulk", f"{n}{i}-{i}") for i in range(1 + 5 * n)] for n in range(1, 60)]
+now = 1.0
+while True:
+    for each in places:
+        now += 1.0
+        stage.begin(each, now)
+        stamps.tick(now)
+        stage.go_on(now + 0.5)
+        stage.end()
+        stage.fetch(each[0])
+        stage.begin(each, now)
+"""
+"""Writes lists that differ in length, lane and number as fast as it can: entry `i` of list `n` is `<n><i>-<i>`."""
+
+
+def test_what_is_read_while_another_process_writes_is_whole(stamps: Stamps) -> None:
+    """Every list read is one that was written, from its first entry to its last; nothing raises."""
+    written = {
+        frozenset((LANES[0] if n % 2 else LANES[1], f"{n}{i}-{i}") for i in range(count))
+        for n in range(1, 60)
+        for count in (1, 1 + 5 * n)
+    }
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(stamps.descriptor)], pass_fds=[stamps.descriptor]
+    ) as writer:
+        try:
+            eventually(lambda: stamps.ticked_at)
+            begun = stamps.ticked_at
+            reads = [work for _ in range(4_000) for work in stamps.works()]
+            assert stamps.stuck_since() is not None
+            eventually(lambda: stamps.ticked_at > begun)
+        finally:
+            writer.kill()
+
+    seen = {work.entries for work in reads}
+    assert seen - {None} <= written
+    assert len(seen - {None}) > 10
