@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from producers.gateway import problems
 from producers.gateway.problems import Problem
+from producers.gateway.root_path import route_path
 
 OPEN = frozenset({"/", "/health", "/metrics", "/docs", "/openapi.json"})
 """What says nothing of anybody's data, and is asked by load balancers, scrapers and newcomers."""
@@ -37,7 +38,7 @@ class Access:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer that it is not let in."""
-        if scope["type"] != "http" or scope["path"] in OPEN or self._admits(scope):
+        if scope["type"] != "http" or route_path(scope) in OPEN or self._admits(scope):
             await self._app(scope, receive, send)
         else:
             await problems.response(DENIED)(scope, receive, send)

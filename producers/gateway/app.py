@@ -16,12 +16,16 @@ from producers.gateway import catalogue, embeddings, health, jobs, origin, probl
 from producers.gateway.access import Access, Origins
 from producers.gateway.bodies import Bodies
 from producers.gateway.closing import Closing
+from producers.gateway.content_encoding import ContentEncoding
 from producers.gateway.description import completed
 from producers.gateway.desk import Desk
 from producers.gateway.envelope import Envelope
 from producers.gateway.express import Express, handlers_of
+from producers.gateway.heads import Heads
+from producers.gateway.hosts import Hosts, names_of
 from producers.gateway.ignored_fields import IgnoredFields
 from producers.gateway.problems import ABSENT, INVALID, Problem, Refused
+from producers.gateway.root_path import RootPath
 from producers.gateway.settings import GatewaySettings
 from rpc import RedisSettings
 from rpc.errors import RpcError
@@ -70,12 +74,19 @@ def _front(settings: GatewaySettings) -> list[Middleware]:
     keys, origins = settings.api_keys, settings.cors_origins
     # a page of another origin does not know a key
     access = Middleware(Access, keys=keys) if keys else Middleware(Origins, named=origins)
+    # nor does one that reaches the gateway under a name of its own
+    checks_hosts = bool(settings.allowed_hosts) or not keys
+    hosts = [settings.host, *settings.allowed_hosts, *names_of(origins)]
     limits = {"most": settings.max_body_bytes, "most_together": settings.max_bodies_bytes}
     return [
         Middleware(Closing),
         Middleware(Envelope),
+        Middleware(Heads),
+        *([Middleware(RootPath, prefix=settings.root_path)] if settings.root_path else []),
+        *([Middleware(Hosts, names=hosts)] if checks_hosts else []),
         *([cors] if settings.cors_origins else []),
         access,
+        Middleware(ContentEncoding),
         Middleware(IgnoredFields),
         Middleware(Bodies, timeout_s=settings.body_timeout_s, **limits),
         Middleware(Express, handlers=handlers_of([each.router for each in ROUTES], HOT)),

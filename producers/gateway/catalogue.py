@@ -6,7 +6,6 @@ from fastapi import APIRouter, Request, Response
 from pydantic_core import to_json
 
 from producers.gateway.desk import desk_of
-from producers.gateway.problems import ABSENT, Problem, Refused
 from rpc.inspection import ModelState
 
 router = APIRouter(tags=["OpenAI"])
@@ -19,13 +18,12 @@ async def models(request: Request) -> Response:
     return Response(to_json({"object": "list", "data": served}), media_type="application/json")
 
 
-@router.get("/v1/models/{model}")
+@router.get("/v1/models/{model:path}")
 async def model(request: Request, model: str) -> Response:
-    """Return one of them."""
-    desk = desk_of(request)
-    state = await desk.directory.find(desk.settings.model_aliases.get(model, model))
-    if state is None or not state.workers:
-        raise Refused(Problem(404, "model_not_found", f"no worker serves {model!r} now", ABSENT, "model"))
+    """Return one of them; an alias may have slashes, as names on the hub do."""
+    if not model:
+        return await models(request)
+    state = await desk_of(request).find(model)
     return Response(to_json(_told(state)), media_type="application/json")
 
 

@@ -22,12 +22,16 @@ from rpc import AsyncClient, RedisSettings
 from rpc.calls import fetch, submit
 from rpc.errors import Timeout, Unavailable
 from rpc.idempotency import claim
+from rpc.inspection import ModelState
 from rpc.keys import check_lane, check_model
 from rpc.messages import Job, Reply
 from rpc.plans import Plan
 from rpc.requests import DEFAULT_TIMEOUT_S, CallOptions
 
 T = TypeVar("T")
+
+FAMILIES = ("whisper", "siglip", "bge-m3", "yunet")
+"""Models that have routes of their own, and those that a worker serves unless told otherwise."""
 
 HEAVY_BYTES = 1024 * 1024
 """Larger inputs travel on a connection of their own, so that small calls never wait behind them."""
@@ -51,6 +55,7 @@ class Desk:
         self.heavy = AsyncClient(settings=redis)
         self.directory = Directory(self.light, redis.prefix, stalled_s=settings.stalled_s)
         self.metrics = Metrics(self.directory)
+        self._expected = {*FAMILIES, *settings.model_aliases.values()}
 
     async def close(self) -> None:
         """Close the connections."""
@@ -63,17 +68,26 @@ class Desk:
 
     async def served(self, given: str, op: str) -> str:
         """Return the model meant by a name, which serves the op now; raise `Refused` if none does."""
-        name = check_model(self.settings.model_aliases.get(given, given))
+        state = await self.find(given)
+        if not state.offers(op):
+            raise Refused(Problem(404, "model_not_found", f"{state.model} does not offer {op}", ABSENT, "model"))
+        return state.model
+
+    async def find(self, alias: str) -> ModelState:
+        """Return what is known of the model meant by a name, which is served now; raise `Refused` if it is not.
+
+        That is 503 for a model that a worker may begin to serve soon: one that was served before, or that this
+        gateway has a route or an alias for, and any while no worker has served any model here.
+        """
+        name = check_model(self.settings.model_aliases.get(alias, alias))
         state = await self.directory.find(name)
-        if state is None:
-            text = f"the model {name!r} is not known here; GET /v1/models tells which are"
-            raise Refused(Problem(404, "model_not_found", text, ABSENT, "model"))
-        if not state.workers:
+        if state is not None and state.workers:
+            return state
+        if state is not None or name in self._expected or not self.directory.known:
             text = f"no worker serves {name} now"
             raise Refused(Problem(503, "no_worker", text, BROKEN, "model", problems.RETRY_AFTER_S))
-        if not state.offers(op):
-            raise Refused(Problem(404, "model_not_found", f"{name} does not offer {op}", ABSENT, "model"))
-        return name
+        text = f"the model {name!r} is not known here; GET /v1/models tells which are"
+        raise Refused(Problem(404, "model_not_found", text, ABSENT, "model"))
 
     def options(self, request: Request, *, default_s: float = DEFAULT_TIMEOUT_S) -> CallOptions:
         """Return how a request wants its jobs carried out."""

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rpc import AsyncClient
 from rpc.errors import RpcError, Unavailable
@@ -107,7 +107,9 @@ class Directory:
                 self._failed = "what Redis tells of the workers cannot be read"
                 log.exception("the look at the workers failed")
             else:
-                self._states, self._failed = states, ""
+                # a server that lost its data hears of its workers' models again soon
+                gone = {name: replace(state, workers={}) for name, state in self._states.items() if name not in states}
+                self._states, self._failed = states | gone, ""
                 self._watch.look(states, time.monotonic())
             self._looked_at = time.monotonic()
 
@@ -116,6 +118,11 @@ class Directory:
         if self._failed:
             raise Unavailable(self._failed)
         return list(self._states.values())
+
+    @property
+    def known(self) -> bool:
+        """Whether any model was ever served, as Redis last told."""
+        return bool(self._states)
 
     def stalled(self) -> list[str]:
         """Return the models whose work waits and is not done."""

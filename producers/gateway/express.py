@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from producers.gateway import problems
 from producers.gateway.problems import Refused
+from producers.gateway.root_path import route_path
 from rpc.errors import RpcError
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -22,7 +23,7 @@ class Express:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or pass it on."""
-        handler = self._handlers.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
+        handler = self._handlers.get((scope["method"], route_path(scope))) if scope["type"] == "http" else None
         if handler is None:
             await self._app(scope, receive, send)
             return

@@ -1,7 +1,7 @@
 """What a request's headers say of how long its caller waits, and an answer's of where the time went. Pure."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fastapi import Request
 
@@ -10,18 +10,41 @@ from rpc.messages import Reply, Success
 
 MOST_TIMEOUT_S = 24 * 3600.0
 
-OWN, OPENAIS = "x-penstock-timeout", "x-stainless-read-timeout"
-"""How long a caller waits, in seconds; OpenAI's client says it by itself."""
+OWN = "x-penstock-timeout"
+"""How long a caller waits, in seconds, set by the caller on purpose."""
+
+CLIENT_TIMEOUTS: Mapping[str, float] = {
+    "x-stainless-timeout": 1.0,
+    "x-stainless-read-timeout": 1.0,
+    "x-litellm-timeout": 1.0,
+    "x-server-timeout": 1.0,
+    "x-envoy-expected-rq-timeout-ms": 0.001,
+}
+"""Header that a client library or proxy sends by itself -> its unit in seconds.
+
+The first is sent by OpenAI's clients for Node, Go and Java, the second by those for Python and Java, `x-server-timeout`
+by Google's clients, the last by Envoy and Istio.
+"""
+
+ROUNDED_DOWN_S = 1.0
+"""The time meant by a client that sends 0: Node's cuts the fraction of a second off."""
 
 
 def timeout_s(request: Request, default_s: float) -> float:
-    """Return how long a caller waits; raise `InvalidInput` if it names no time, or more than may be waited."""
-    if given := request.headers.get(OWN):
-        return _seconds(OWN, given, most_s=MOST_TIMEOUT_S)
-    if given := request.headers.get(OPENAIS):
-        # its caller may not know of it
-        return min(_seconds(OPENAIS, given, most_s=math.inf), MOST_TIMEOUT_S)
-    return default_s
+    """Return the seconds a caller waits: its own header's, else the shortest of its client's, else the default.
+
+    Raises `InvalidInput` if a header is not a number of seconds, or if the caller's own is above `MOST_TIMEOUT_S`.
+    """
+    headers = request.headers
+    if own := headers.get(OWN):
+        return _seconds(OWN, own, most_s=MOST_TIMEOUT_S)
+    # its caller may not know of these: none is too long
+    sent = [unit_s * _number(name, headers[name]) for name, unit_s in CLIENT_TIMEOUTS.items() if headers.get(name)]
+    return min([*sent, MOST_TIMEOUT_S]) if sent else default_s
+
+
+def _number(name: str, text: str) -> float:
+    return ROUNDED_DOWN_S if text.strip() == "0" else _seconds(name, text, most_s=math.inf)
 
 
 def _seconds(name: str, given: str, *, most_s: float) -> float:

@@ -43,5 +43,7 @@ async def metrics(request: Request) -> Response:
 @router.get("/")
 async def about(request: Request) -> Response:
     """Return what this is, and where it is described."""
-    told = {"service": "penstock gateway", "docs": "/docs", "health": "/health", "models": "/v1/models"}
+    prefix = request.scope.get("root_path", "")
+    paths = {"docs": "/docs", "health": "/health", "models": "/v1/models"}
+    told = {"service": "penstock gateway", **{name: prefix + path for name, path in paths.items()}}
     return Response(to_json({**told, "status": state_of(desk_of(request))[1]["status"]}), media_type="application/json")

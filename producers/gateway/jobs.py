@@ -70,7 +70,7 @@ async def submit(request: Request) -> Response:
         # whoever names a job may come back for it
         call["cancel_abandoned"] = False
     if wait is None:
-        return _queued(wanted.model, await _submit(desk, request, wanted, call, body.content))
+        return _queued(request, wanted.model, await _submit(desk, request, wanted, call, body.content))
     return await _waited(desk, request, wanted, call, body.content, float(wait[1]) if wait[1] else None)
 
 
@@ -143,9 +143,9 @@ def _call(body: Mapping[str, Any]) -> dict[str, Any]:
     return call
 
 
-def _queued(model: str, job_id: str) -> Response:
+def _queued(request: Request, model: str, job_id: str) -> Response:
     told = {"id": f"{model}:{job_id}", "object": "job", "model": model, "state": "waiting"}
-    headers = {"location": f"/v1/jobs/{model}:{job_id}"}
+    headers = {"location": f"{request.scope.get('root_path', '')}/v1/jobs/{model}:{job_id}"}
     return Response(to_json(told), 202, headers, "application/json")
 
 
@@ -164,7 +164,7 @@ async def _waited(
         cancels = call.get("cancel_abandoned", False)
         within = await desk.answer_within(request, wanted.model, job_id, wait_s, cancels=cancels)
         if within is None:
-            return _queued(wanted.model, job_id)
+            return _queued(request, wanted.model, job_id)
         return await _succeeded(wanted.model, job_id, within.value, within.headers)
     asked = desk.client(wanted.size).asked(wanted.model, wanted.op, wanted.options)
     plan = plans.any_op(asked, wanted.inputs, call)

@@ -15,6 +15,8 @@ ENVIRONMENT = {
     "port": ("PENSTOCK_GATEWAY_PORT",),
     "api_keys": ("PENSTOCK_API_KEYS",),
     "cors_origins": ("PENSTOCK_CORS_ORIGINS",),
+    "allowed_hosts": ("PENSTOCK_ALLOWED_HOSTS",),
+    "root_path": ("PENSTOCK_ROOT_PATH",),
     "model_aliases": ("PENSTOCK_MODEL_ALIASES",),
     "max_body_bytes": ("PENSTOCK_MAX_BODY_BYTES",),
     "max_bodies_bytes": ("PENSTOCK_MAX_BODIES_BYTES",),
@@ -29,6 +31,12 @@ MEGABYTE = 1024 * 1024
 
 _KEY = re.compile(r"[\x21-\x7e]{8,}")
 _ALIAS = re.compile(r"[^\s=,]{1,128}=[A-Za-z0-9_.-]{1,128}")
+_ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^\s/?#@,]+", re.IGNORECASE)
+_HOST = re.compile(r"\*|(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\]")
+_PATH = re.compile(r"(/[A-Za-z0-9_.~%:@!$&'()*+;=-]+)+")
+
+OWN_PATHS = frozenset({"v1", "asr", "embed", "face", "health", "metrics", "docs", "openapi.json"})
+"""Where the gateway's own paths begin: a root path that did as well could not be told from them."""
 
 
 def _words(given: Any) -> Any:
@@ -49,10 +57,39 @@ def _keys(given: Any) -> Any:
 def _aliases(given: Any) -> Any:
     if not isinstance(given, str):
         return given
+    models: dict[str, str] = {}
     for word in _words(given):
         if not _ALIAS.fullmatch(word):
             raise ValueError(f"{word!r} is no alias=model")
-    return dict(word.split("=") for word in _words(given))
+        alias, model = word.split("=")
+        if models.setdefault(alias, model) != model:
+            raise ValueError(f"{alias!r} must stand for one model, got {models[alias]} and {model}")
+    return models
+
+
+def _origins(value: Any) -> Any:
+    origins = _words(value)
+    for origin in origins:
+        if not _ORIGIN.fullmatch(origin):
+            raise ValueError(f"an origin must be * or scheme://host[:port], as https://app.example, got {origin!r}")
+    return origins
+
+
+def _hosts(value: Any) -> Any:
+    names = _words(value)
+    for name in names:
+        if not _HOST.fullmatch(name):
+            raise ValueError(f"a host must be a name without scheme and port, *.name, or *, got {name!r}")
+    return names
+
+
+def _root_path(value: Any) -> Any:
+    path = value.rstrip("/") if isinstance(value, str) else value
+    if path and not _PATH.fullmatch(path):
+        raise ValueError(f"a root path must begin with / and have no blanks, ? or #, got {value!r}")
+    if path and path.split("/")[1] in OWN_PATHS:
+        raise ValueError(f"a root path must not begin as the gateway's own paths do, got {value!r}")
+    return path
 
 
 class GatewaySettings(BaseModel):
@@ -63,6 +100,8 @@ class GatewaySettings(BaseModel):
         port: the port it listens on; 0 takes a free one.
         api_keys: whoever names one of them may call; nobody is asked for one if there is none.
         cors_origins: pages of these origins may call from a browser; none unless given.
+        allowed_hosts: names callers may reach the gateway under besides addresses and local names, where no key is set.
+        root_path: the path under which a proxy in front publishes the gateway, "" for none.
         model_aliases: names callers may use -> the models meant.
         max_body_bytes: the largest body of a request.
         max_bodies_bytes: the most bytes of bodies held at a time, of all requests together.
@@ -75,12 +114,14 @@ class GatewaySettings(BaseModel):
     host: str = Field("127.0.0.1", min_length=1)
     port: int = Field(8001, ge=0, le=65535)
     api_keys: Annotated[tuple[SecretStr, ...], BeforeValidator(_keys)] = ()
-    cors_origins: Annotated[tuple[str, ...], BeforeValidator(_words)] = ()
+    cors_origins: Annotated[tuple[str, ...], BeforeValidator(_origins)] = ()
+    allowed_hosts: Annotated[tuple[str, ...], BeforeValidator(_hosts)] = ()
+    root_path: Annotated[str, BeforeValidator(_root_path)] = ""
     model_aliases: Annotated[Mapping[str, str], BeforeValidator(_aliases)] = {"whisper-1": "whisper"}
     max_body_bytes: int = Field(384 * MEGABYTE, ge=1024)
     max_bodies_bytes: int = Field(1024 * MEGABYTE, ge=1024)
-    body_timeout_s: float = Field(30.0, gt=0)
-    stalled_s: float = Field(60.0, gt=0)
+    body_timeout_s: float = Field(30.0, gt=0, allow_inf_nan=False)
+    stalled_s: float = Field(60.0, gt=0, allow_inf_nan=False)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ, **given: Any) -> Self:
