@@ -70,7 +70,8 @@ class Listener:
             await asyncio.sleep(requests.RECONNECT_S)
 
     async def _follow(self) -> None:
-        while True:
+        failovers = self._connection.failovers
+        while self._connection.failovers == failovers:
             message = await self._subscription.read(self._settings.sweep_s)
             if message is not None:
                 self._hear(WakeUp.of(message))

@@ -89,7 +89,8 @@ class Listener:
         self._subscription.close()
 
     def _follow(self) -> None:
-        while not self._stopped.is_set():
+        failovers = self._connection.failovers
+        while not self._stopped.is_set() and self._connection.failovers == failovers:
             message = self._subscription.read(self._settings.sweep_s)
             if message is not None:
                 self._hear(WakeUp.of(message))

@@ -105,7 +105,8 @@ class Leases:
             if engine.ready and progressing(engine.stuck_since(), time.monotonic(), self._hang_after_s):
                 lease_ms = int(self._lease_s * 1000)
                 self._connection.run(leases.renew(self._prefix, engine.models, engine.name, lease_ms=lease_ms))
-        self._renewed_at = time.monotonic()
+                # a round without an engine to renew for does not reach the server
+                self._renewed_at = time.monotonic()
 
     def _hand_over(self, death: Death) -> None:
         released, suspects = self._connection.run(

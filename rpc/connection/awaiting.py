@@ -17,7 +17,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from rpc.calls import Call, Round
 from rpc.connection.factory import LOAD_SCRIPTS, awaiting, fast_pack
-from rpc.connection.faults import SCRIPT_LOADS, checked, translated, unknown_scripts
+from rpc.connection.faults import SCRIPT_LOADS, checked, failed_over, translated, unknown_scripts
+from rpc.connection.master_probe import MasterProbe
 from rpc.deadlines import Deadline
 from rpc.errors import Unavailable
 from rpc.settings import RedisSettings
@@ -69,7 +70,11 @@ def _fail(talks: list[_Talk], error: Exception) -> list[_Talk]:
 
 
 class AwaitingConnection:
-    """One connection shared by any number of tasks of one event loop."""
+    """One connection shared by any number of tasks of one event loop.
+
+    Attributes:
+        failovers: how often the connection was closed because the server was not, or not yet, the master.
+    """
 
     def __init__(self, settings: RedisSettings) -> None:
         self._address = settings.address
@@ -80,6 +85,8 @@ class AwaitingConnection:
         self._handed_over = asyncio.Event()
         self._socket = asyncio.Lock()
         self._owner: asyncio.Task[None] | None = None
+        self._probe = MasterProbe(settings.prefix, now=time.monotonic())
+        self.failovers = 0
 
     async def run(self, call: Call[T], *, until: Deadline | None = None) -> T:
         """Carry out a conversation and return its answer. The caller may be cancelled at any time.
@@ -160,6 +167,16 @@ class AwaitingConnection:
         return deque(replies)
 
     async def _exchange(self, commands: Round) -> list[Any]:
+        probe = self._probe.commands(time.monotonic())
+        replies = await self._send([*commands, *probe])
+        if failed_over(replies):
+            await self._raw.disconnect(nowait=True)
+            self.failovers += 1
+        if probe:
+            self._probe.note(replies.pop())
+        return replies
+
+    async def _send(self, commands: Round) -> list[Any]:
         try:
             for place, portion in enumerate(_portions(commands)):
                 if place:

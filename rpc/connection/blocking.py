@@ -11,7 +11,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from rpc.calls import Call, Round
 from rpc.connection.factory import LOAD_SCRIPTS, blocking
-from rpc.connection.faults import SCRIPT_LOADS, checked, translated, unknown_scripts
+from rpc.connection.faults import SCRIPT_LOADS, checked, failed_over, translated, unknown_scripts
+from rpc.connection.master_probe import MasterProbe
 from rpc.deadlines import Deadline
 from rpc.errors import Unavailable
 from rpc.settings import RedisSettings
@@ -24,6 +25,9 @@ class BlockingConnection:
 
     Whoever says until when has its answer or `Unavailable` by then, also of a server that stands still or if others
     go first.
+
+    Attributes:
+        failovers: how often the connection was closed because the server was not, or not yet, the master.
     """
 
     def __init__(self, settings: RedisSettings, *, block_s: float = 0.0) -> None:
@@ -33,6 +37,8 @@ class BlockingConnection:
         self._raw = blocking(settings, block_s=block_s)
         self._is_open = False
         self._lock = threading.Lock()
+        self._probe = MasterProbe(settings.prefix, now=time.monotonic())
+        self.failovers = 0
 
     def run(self, call: Call[T], *, until: Deadline | None = None) -> T:
         """Carry out a conversation and return its answer."""
@@ -73,14 +79,24 @@ class BlockingConnection:
         try:
             if until is not None and not self._is_open:
                 self._knock(until.patience_s(time.monotonic()))
-            self._raw.send_packed_command(self._raw.pack_commands(commands), check_health=False)
+            probe = self._probe.commands(time.monotonic())
+            self._raw.send_packed_command(self._raw.pack_commands([*commands, *probe]), check_health=False)
             self._is_open = True
-            return [self._reply(until) for _ in commands]
+            replies = [self._reply(until) for _ in (*commands, *probe)]
         except BaseException:
             # a reply left unread would be taken for the answer to the next command
-            self._is_open = False
-            self._raw.disconnect()
+            self._disconnect()
             raise
+        if failed_over(replies):
+            self._disconnect()
+            self.failovers += 1
+        if probe:
+            self._probe.note(replies.pop())
+        return replies
+
+    def _disconnect(self) -> None:
+        self._is_open = False
+        self._raw.disconnect()
 
     def _knock(self, patience_s: float) -> None:
         """Raise if no server answers in time: opening the connection itself waits for as long as its settings say."""
@@ -105,8 +121,7 @@ class BlockingConnection:
     def close(self) -> None:
         """Close the socket; the next use opens another."""
         with self._lock:
-            self._is_open = False
-            self._raw.disconnect()
+            self._disconnect()
 
 
 class BlockingSubscription:

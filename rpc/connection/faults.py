@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from redis import exceptions as redis_errors
@@ -17,21 +18,67 @@ class NoGroup(RpcError):
     retryable = True
 
 
-_BY_PREFIX: tuple[tuple[str, type[RpcError]], ...] = (
-    ("NOGROUP", NoGroup),
-    ("UNBLOCKED", NoGroup),
-    ("OOM", QueueFull),
-    ("READONLY", Unavailable),
-    ("LOADING", Unavailable),
-    ("MASTERDOWN", Unavailable),
-    ("CLUSTERDOWN", Unavailable),
-    ("MISCONF", Unavailable),
-    ("NOAUTH", Unavailable),
-    ("NOPERM", Unavailable),
-    ("NOREPLICAS", Unavailable),
-    ("TRYAGAIN", Unavailable),
-    ("BUSY Redis", Unavailable),
+@dataclass(frozen=True, slots=True)
+class _Meaning:
+    """What an error reply means here.
+
+    Attributes:
+        kind: the error that is raised.
+        reconnect: whether the server may no longer be the one that the address names. After a failover the old master
+            stays alive and answers like this for ever, so the connection is closed and the address resolved again.
+    """
+
+    kind: type[RpcError]
+    reconnect: bool = False
+
+
+_FAILED_OVER = _Meaning(Unavailable, reconnect=True)
+
+_BY_PREFIX: tuple[tuple[str, _Meaning], ...] = (
+    ("NOGROUP", _Meaning(NoGroup)),
+    ("UNBLOCKED the stream key", _Meaning(NoGroup)),
+    ("OOM", _Meaning(QueueFull)),
+    ("UNBLOCKED", _FAILED_OVER),
+    ("READONLY", _FAILED_OVER),
+    ("LOADING", _FAILED_OVER),
+    ("MASTERDOWN", _FAILED_OVER),
+    ("NOREPLICAS", _FAILED_OVER),
+    ("CLUSTERDOWN", _FAILED_OVER),
+    ("TRYAGAIN", _FAILED_OVER),
+    ("MISCONF", _Meaning(Unavailable)),
+    ("NOAUTH", _Meaning(Unavailable)),
+    ("NOPERM", _Meaning(Unavailable)),
+    ("BUSY Redis", _Meaning(Unavailable)),
+    # a transaction that names its reason is found above
+    ("EXECABORT", _FAILED_OVER),
 )
+
+_BY_CLASS: tuple[tuple[type[Exception], _Meaning], ...] = (
+    (redis_errors.OutOfMemoryError, _Meaning(QueueFull)),
+    (redis_errors.ReadOnlyError, _FAILED_OVER),
+    (redis_errors.BusyLoadingError, _FAILED_OVER),
+    (redis_errors.MasterDownError, _FAILED_OVER),
+    (redis_errors.ClusterDownError, _FAILED_OVER),
+    (redis_errors.TryAgainError, _FAILED_OVER),
+    (redis_errors.ExecAbortError, _FAILED_OVER),
+    (redis_errors.AuthenticationError, _Meaning(Unavailable)),
+    (redis_errors.NoPermissionError, _Meaning(Unavailable)),
+    (redis_errors.NoScriptError, _Meaning(Unavailable)),
+)
+
+
+def _meaning(error: Exception) -> _Meaning:
+    text = str(error)
+    for prefix, meaning in _BY_PREFIX:
+        # redis-py strips the code from some replies and keeps the class; scripts wrap it into their own text
+        if text.startswith(prefix) or any(f"{before}{prefix} " in text for before in (" ", "-", ": ")):
+            return meaning
+    return next((meaning for cls, meaning in _BY_CLASS if isinstance(error, cls)), _Meaning(RpcError))
+
+
+def failed_over(replies: Sequence[Any]) -> bool:
+    """Return whether a reply says that the server does not serve as the master any more, or not yet."""
+    return any(isinstance(reply, Exception) and _meaning(reply).reconnect for reply in replies)
 
 
 @contextmanager
@@ -45,27 +92,9 @@ def translated(address: str) -> Iterator[None]:
 
 def translate(error: Exception, address: str) -> RpcError:
     """Return what an error reply of the server means here."""
-    text = str(error)
-    for prefix, kind in _BY_PREFIX:
-        # redis-py strips the code from some replies and keeps the class; scripts wrap it into their own text
-        if text.startswith(prefix) or f" {prefix} " in text or f"-{prefix} " in text:
-            return kind(f"Redis at {address}: {text}")
-    for cls, kind in _BY_CLASS:
-        if isinstance(error, cls):
-            return kind(f"Redis at {address}: {text}")
-    return RpcError(f"Redis at {address} refused a command: {text}")
-
-
-_BY_CLASS: tuple[tuple[type[Exception], type[RpcError]], ...] = (
-    (redis_errors.OutOfMemoryError, QueueFull),
-    (redis_errors.ReadOnlyError, Unavailable),
-    (redis_errors.BusyLoadingError, Unavailable),
-    (redis_errors.AuthenticationError, Unavailable),
-    (redis_errors.NoPermissionError, Unavailable),
-    (redis_errors.NoScriptError, Unavailable),
-    (redis_errors.MasterDownError, Unavailable),
-    (redis_errors.ClusterDownError, Unavailable),
-)
+    kind = _meaning(error).kind
+    refused = " refused a command" if kind is RpcError else ""
+    return kind(f"Redis at {address}{refused}: {error}")
 
 
 SCRIPT_LOADS = 5

@@ -1,5 +1,6 @@
 """Servers that crash, lose their last writes, are emptied, stand still or are replaced: rows F13 to F16 and F22."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -7,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -270,6 +272,60 @@ def test_a_server_that_is_replaced_by_one_that_lacks_the_last_writes(
             assert unseen.result(LONG_S) == {"outputs": ["unseen"]}
             assert meanwhile.result(LONG_S) == {"outputs": ["meanwhile"]}
         assert caller.result("m", "seen", timeout_s=LONG_S) == {"outputs": ["seen"]}
+
+
+@pytest.mark.process
+def test_a_demoted_master_that_stays_alive(
+    own_server: Server, tmp_path: Path, start_worker_on: StartWorker, make_consumer: MakeConsumer
+) -> None:
+    """Clients, workers and relays leave a master that answers READONLY for its successor, also for an empty one."""
+    replica, empty = (Server(own_server.kind, tmp_path / name) for name in ("replica", "empty"))
+    with replica, empty, Proxy(own_server) as proxy:
+        follow(replica, own_server)
+        prefix = settings_for(own_server).prefix
+        reached = RedisSettings.from_env({}, url=proxy.url, prefix=prefix, sweep_s=0.2)
+        worker = start_worker_on(UPPER, settings=reached, env={"PENSTOCK_LEASE_S": "1"})
+        kinds = [Callers(kind, reached) for kind in ("blocking", "asyncio")]
+        clients = [callers.make() for callers in kinds]
+        # these only wait or read: no write of theirs is refused
+        waiters, reader = [callers.make() for callers in kinds], kinds[0].make()
+        taken: list[str] = []
+        with contextlib.ExitStack() as relays:
+            for callers in kinds:
+                relays.enter_context(callers.consuming("s", lambda completion: taken.append(completion.job_id)))
+            for old, new in ((own_server, replica), (replica, empty)):
+                assert [client.call("upper", "upper", ["a"])["texts"] for client in clients] == [["A"], ["A"]]
+                waiting = [kinds[0].start(waiter.call, "m", "op", ["a"], timeout_s=LONG_S) for waiter in waiters]
+                eventually(lambda: [waiter.waiting for waiter in waiters] == [1, 1])
+                eventually(lambda server=old: server is replica or in_step(replica, server))
+
+                fail_over(old, new, proxy)
+
+                with Answering(make_consumer(settings=settings_like(reached, new))):
+                    for client in clients:
+                        assert client.call("upper", "upper", ["b"], timeout_s=LONG_S)["texts"] == ["B"]
+                    assert [call.result(LONG_S) for call in waiting] == [{"outputs": ["a"]}] * len(waiting)
+                with Redis.from_url(new.url, protocol=2) as raw:
+                    raw.sadd(f"{prefix}:models", new.directory.name)
+                eventually(lambda name=new.directory.name: name in reader.ask(inspection.known_models(prefix)))
+                eventually(lambda: worker.get("/readyz")[0] == HTTPStatus.OK)
+                sunk = [client.submit("upper", "upper", ["c"], sink="s") for client in clients]
+                eventually(lambda jobs=sunk: set(jobs) <= set(taken))
+        for callers in kinds:
+            callers.close()
+
+
+def settings_like(settings: RedisSettings, server: Server) -> RedisSettings:
+    """Return the settings with the address of a server."""
+    return RedisSettings.from_env({}, url=server.url, prefix=settings.prefix, sweep_s=settings.sweep_s)
+
+
+def fail_over(old: Server, new: Server, proxy: Proxy) -> None:
+    """Promote a server; demote the old master, which lives on, keeps its connections, and hears of nothing more."""
+    with Redis.from_url(new.url, protocol=2) as raw, Redis.from_url(old.url, protocol=2) as other:
+        raw.replicaof("NO", "ONE")
+        other.replicaof("127.0.0.1", "1")
+    proxy.lead_to(new)
 
 
 def follow(replica: Server, master: Server) -> None:

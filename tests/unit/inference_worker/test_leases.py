@@ -1,5 +1,6 @@
 """What the supervisor says to Redis for its engines, one thing after the other, and what fails of it."""
 
+import time
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -71,3 +72,19 @@ def test_a_server_that_is_away_is_asked_for_one_thing(caplog: pytest.LogCaptureF
     assert not made._round()
     assert line.said == ["renew"]
     assert [record.getMessage() for record in caplog.records] == ["leases not renewed: away"]
+
+
+def test_a_supervisor_is_fresh_only_after_a_renewal_has_reached_redis() -> None:
+    """Neither a round without a ready engine nor one that failed counts: nothing has been heard of Redis."""
+    made, line = leases(renew=Unavailable("away"))
+    loading = Leases(RedisSettings.from_env({}), list, lease_s=30.0, hang_after_s=300.0)
+    loading._connection = Line({})
+
+    rounds = made._round(), loading._round()
+    before = made.fresh(time.monotonic()), loading.fresh(time.monotonic())
+    line.failing.clear()
+    made._round()
+
+    assert (rounds, before) == ((False, True), (False, False))
+    assert made.fresh(time.monotonic())
+    assert not made.fresh(time.monotonic() + 31.0)

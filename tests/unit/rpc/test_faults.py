@@ -4,7 +4,7 @@ import pytest
 from redis import exceptions as redis_errors
 
 from rpc.calls import Tolerant
-from rpc.connection.faults import NoGroup, checked, translate, translated, unknown_scripts
+from rpc.connection.faults import NoGroup, checked, failed_over, translate, translated, unknown_scripts
 from rpc.errors import QueueFull, RpcError, Unavailable
 
 ADDRESS = "redis://:***@db"
@@ -38,6 +38,56 @@ def test_an_error_reply_means_one_thing_here(error: Exception, expected: type[Rp
     assert expected is type(ours)
     assert ADDRESS in str(ours)
     assert str(error) in str(ours)
+
+
+REPLICA = "You can't write against a read only replica."
+
+FAILED_OVER = [
+    redis_errors.ReadOnlyError(REPLICA),
+    redis_errors.ReadOnlyError(f"{REPLICA} script: 62e6aac9, on @user_script:7."),
+    redis_errors.ResponseError(f"READONLY {REPLICA} script: on @user_script:1."),
+    redis_errors.ResponseError(f"Error running script (call to f_1): @user_script:1: -READONLY {REPLICA}"),
+    redis_errors.ResponseError("UNBLOCKED force unblock from blocking operation, instance state changed"),
+    redis_errors.ResponseError("NOREPLICAS Not enough good replicas to write. script: on @user_script:1."),
+    redis_errors.ResponseError("Error running script (call to f_1): @user_script:1: -NOREPLICAS Not enough replicas"),
+    redis_errors.ResponseError("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'."),
+    redis_errors.MasterDownError("Link with MASTER is down"),
+    redis_errors.ResponseError("LOADING Redis is loading the dataset in memory"),
+    redis_errors.BusyLoadingError("Redis is loading the dataset in memory"),
+    redis_errors.ClusterDownError("The cluster is down"),
+    redis_errors.ResponseError("CLUSTERDOWN Hash slot not served"),
+    redis_errors.TryAgainError("Multiple keys request during rehashing of slot"),
+    redis_errors.ResponseError("TRYAGAIN Multiple keys request during rehashing of slot"),
+    redis_errors.ExecAbortError("Transaction discarded because of previous errors."),
+    redis_errors.ResponseError("EXECABORT Transaction discarded because of: READONLY You can't write"),
+]
+
+
+@pytest.mark.parametrize("error", FAILED_OVER, ids=str)
+def test_a_server_that_is_not_the_master_is_a_lost_connection(error: Exception) -> None:
+    """The reply is `Unavailable`, which callers and workers retry, and the connection is not used again."""
+    assert type(translate(error, ADDRESS)) is Unavailable
+    assert failed_over([b"OK", error])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        redis_errors.ResponseError("NOGROUP No such key 'q' or consumer group 'workers'"),
+        redis_errors.ResponseError("UNBLOCKED the stream key no longer exists"),
+        redis_errors.ResponseError("OOM command not allowed when used memory > 'maxmemory'."),
+        redis_errors.ResponseError("MISCONF Redis is configured to save RDB snapshots"),
+        redis_errors.ResponseError("BUSY Redis is busy running a script."),
+        redis_errors.NoScriptError("No matching script."),
+        redis_errors.NoPermissionError("this user has no permissions"),
+        redis_errors.ExecAbortError("Transaction discarded because of: OOM command not allowed"),
+        redis_errors.ResponseError("WRONGTYPE Operation against a key"),
+    ],
+    ids=str,
+)
+def test_other_error_replies_keep_the_connection(error: Exception) -> None:
+    """A reply that another server of the same address would give as well costs no new connection."""
+    assert not failed_over([b"OK", error])
 
 
 @pytest.mark.parametrize(
