@@ -1,5 +1,6 @@
 -- Queue a job unless it is already queued, answered, or the lane or its sink is full. Sent twice it does nothing more.
 -- A reply that says that trying again can help gives way to another try, but not to the same call said again.
+-- The first job of a lane makes the workers' group, so that the server counts what waits before any worker lives.
 -- KEYS  1 stream of the lane · 2 job key · 3 result key · 4 config hash · then its sink, if it has one · then the
 --       job's blobs, written before
 -- ARGV  1 bound used if the config names none · 2 job key's life in ms · 3 number of sinks: 0 or 1
@@ -27,12 +28,18 @@ if answered and (entry or again or not may_pass()) then
 end
 if entry then return {'joined', entry} end
 local bound = tonumber(redis.call('HGET', KEYS[4], 'max_jobs') or ARGV[1])
+local is_empty = false
 for i, where in ipairs({'lane', sinks > 0 and 'sink' or nil}) do
   local length = redis.call('XLEN', KEYS[i == 1 and 1 or 5])
+  is_empty = is_empty or (i == 1 and length == 0)
   if length >= bound then
     forget_blobs()
     return {'full', length, where}
   end
+end
+if is_empty and redis.call('EXISTS', KEYS[1]) == 0 then
+  -- a caller may lack the permission; the first worker makes the group then
+  redis.pcall('XGROUP', 'CREATE', KEYS[1], 'workers', '0', 'MKSTREAM')
 end
 entry = redis.call('XADD', KEYS[1], '*', unpack(ARGV, 5))
 redis.call('SET', KEYS[2], entry, 'PX', ARGV[2])

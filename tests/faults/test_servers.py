@@ -1,4 +1,4 @@
-"""Servers that crash, lose their last writes, are emptied, stand still or are replaced: rows F13 to F16 and F22."""
+"""Servers that crash, lose their last writes, are emptied, stand still or are replaced: rows F13 to F16, F22, F35."""
 
 import contextlib
 import os
@@ -278,7 +278,7 @@ def test_a_server_that_is_replaced_by_one_that_lacks_the_last_writes(
 def test_a_demoted_master_that_stays_alive(
     own_server: Server, tmp_path: Path, start_worker_on: StartWorker, make_consumer: MakeConsumer
 ) -> None:
-    """Clients, workers and relays leave a master that answers READONLY for its successor, also for an empty one."""
+    """F35: clients, workers and relays leave a master that answers READONLY for its successor, also for an empty one."""
     replica, empty = (Server(own_server.kind, tmp_path / name) for name in ("replica", "empty"))
     with replica, empty, Proxy(own_server) as proxy:
         follow(replica, own_server)

@@ -10,7 +10,7 @@ from rpc import Client, InvalidInput, JobLost, ModelError, QueueFull, RedisSetti
 from rpc.codec import encode_reply
 from rpc.consumer import Consumer
 from rpc.deliveries import Limits
-from rpc.keys import Keys
+from rpc.keys import GROUP, LANES, Keys
 from rpc.messages import HOUR_MS, Encoding, Failure, Job
 from tests.answering import echo, job_of, read_one
 from tests.conftest import MakeConsumer
@@ -35,6 +35,32 @@ def test_a_job_sent_twice_is_queued_once(client: Client, raw: "Redis", redis_set
     ids = [client.submit("m", "op", ["a"], job_id="j1") for _ in range(3)]
 
     assert (ids, raw.xlen(Keys(redis_settings.prefix, "m").stream("interactive"))) == (["j1"] * 3, 1)
+
+
+def test_the_first_submit_makes_the_group_and_the_jobs_before_a_worker_count(
+    client: Client, raw: "Redis", redis_settings: RedisSettings, make_consumer: MakeConsumer
+) -> None:
+    """What scales workers from zero reads the group's lag, which exists before any worker does and is exact."""
+    keys = Keys(redis_settings.prefix, "m")
+    jobs = [client.submit("m", "op", ["a"], lane=lane) for lane in LANES for _ in range(3)]
+
+    groups: Any = [raw.xinfo_groups(keys.stream(lane)) for lane in LANES]
+    assert [[(group["name"], group["lag"]) for group in each] for each in groups] == [[(GROUP.encode(), 3)]] * 2
+    assert [delivery.job_id for delivery in make_consumer().read(LANES, 10, block_ms=0)] == jobs
+
+
+def test_a_caller_that_may_make_no_group_submits_all_the_same(
+    raw: "Redis", redis_settings: RedisSettings, make_consumer: MakeConsumer
+) -> None:
+    """The group is then made by the first worker, from the first job on."""
+    raw.execute_command("ACL", "SETUSER", "caller", "reset", "on", ">secret", "~*", "+@all", "-xgroup")  # type: ignore[no-untyped-call]
+    url = redis_settings.url.get_secret_value().replace("redis://", "redis://caller:secret@")
+
+    with Client(settings=RedisSettings.from_env({}, url=url, prefix=redis_settings.prefix)) as caller:
+        job = caller.submit("m", "op", ["a"])
+
+    assert raw.xinfo_groups(Keys(redis_settings.prefix, "m").stream("interactive")) == []
+    assert read_one(make_consumer()).job_id == job
 
 
 def test_a_job_sent_again_joins_the_one_that_runs(client: Client, make_consumer: MakeConsumer) -> None:

@@ -194,11 +194,11 @@ def test_the_code_map_is_complete() -> None:
 
 
 def test_every_fault_of_the_catalogue_has_its_row_and_its_test() -> None:
-    """F1 to F34 stand in the guarantees, each with tests that are there and say whose row they are."""
+    """F1 to F34 and what came after stand in the guarantees, each with tests that are there and name their row."""
     faults = list(rows(page("guarantees.md"), header="row"))
     names = [row["row"] for row in faults]
 
-    assert names == [f"F{number}" for number in range(1, 35)]
+    assert names == [f"F{number}" for number in range(1, max(35, len(names) + 1))]
     for row in faults:
         for test in code(row["test"]):
             file, _, function = test.partition("::")
