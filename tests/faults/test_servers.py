@@ -278,7 +278,7 @@ def test_a_server_that_is_replaced_by_one_that_lacks_the_last_writes(
 def test_a_demoted_master_that_stays_alive(
     own_server: Server, tmp_path: Path, start_worker_on: StartWorker, make_consumer: MakeConsumer
 ) -> None:
-    """F35: clients, workers and relays leave a master that answers READONLY for its successor, also for an empty one."""
+    """F35: clients, workers and relays leave a master that answers READONLY for its successor, also an empty one."""
     replica, empty = (Server(own_server.kind, tmp_path / name) for name in ("replica", "empty"))
     with replica, empty, Proxy(own_server) as proxy:
         follow(replica, own_server)
