@@ -23,6 +23,18 @@ transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 LENGTH_BYTES = 8
 """Of the little-endian number that a safetensors file begins with: the length of its header."""
 
+OLD_SUBFOLDER = "0_Transformer"
+"""Where early versions of sentence-transformers put a transformer's weights."""
+
+OTHER_FORMATS = {
+    ".onnx": "ONNX",
+    ".xml": "OpenVINO",
+    ".h5": "TensorFlow",
+    ".msgpack": "Flax",
+    ".gguf": "GGUF",
+}
+"""Suffix of a weights file -> its format, of those that are not read."""
+
 PUBLISHED_WIDTH = 4
 """Bytes of a number in a pickled file, whose header cannot be read without unpickling: all known ones are float32."""
 
@@ -35,7 +47,7 @@ def find(source: str, *, models_dir: str, files: Sequence[str]) -> Path:
         ValueError: it is a file.
     """
     place = weights.locate(source, models_dir=models_dir, patterns=(*files, SAFETENSORS))
-    if not _weight_files(place):
+    if not (_weight_files(place) or _weight_files(place / OLD_SUBFOLDER)):
         place = weights.locate(source, models_dir=models_dir, patterns=(*files, PICKLED))
     if not place.is_dir():
         raise ValueError(f"{place} is a file, not a directory of weights")
@@ -57,6 +69,17 @@ def read_json(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} holds no map in JSON: {error}") from error
 
 
+def read_json_list(path: Path) -> list[Any]:
+    """Return the list a JSON file holds; raise `ValueError` naming the file if it does not hold one."""
+    text = path.read_text("utf-8")
+    try:
+        if (entries := json.loads(text)) == list(entries):
+            return list(entries)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} must hold a list in JSON: {error}") from error
+    raise ValueError(f"{path} must hold a list in JSON, got {text:.100}")
+
+
 def stored_bytes(directory: Path, dtype: torch.dtype) -> int:
     """Return the memory the weights in a directory will take in `dtype`, from their files' headers and sizes alone.
 
@@ -70,8 +93,18 @@ def stored_bytes(directory: Path, dtype: torch.dtype) -> int:
 def _required_weights(directory: Path) -> list[Path]:
     files = _weight_files(directory)
     if not files:
-        raise FileNotFoundError(f"{directory} has no weights: neither model.safetensors nor pytorch_model.bin")
+        raise FileNotFoundError(
+            f"{directory} has no weights: neither model.safetensors nor pytorch_model.bin{_other_weights(directory)}"
+        )
     return files
+
+
+def _other_weights(directory: Path) -> str:
+    """Return words on weights in formats that are not read, which a directory has instead."""
+    for file in sorted([*directory.glob("*"), *directory.glob("*/*")]):
+        if format_name := OTHER_FORMATS.get(file.suffix):
+            return f"; weights in {format_name}'s format ({file.relative_to(directory)}) are not served yet"
+    return ""
 
 
 def _weight_files(directory: Path) -> list[Path]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, normalizers
 
 
 class Read(NamedTuple):
@@ -14,6 +14,28 @@ class Read(NamedTuple):
     truncated: bool
 
 
+class Frame(NamedTuple):
+    """How many marks a tokenizer puts before and behind a text, and whether a long text loses its beginning."""
+
+    opening: int = 0
+    closing: int = 1
+    keeps_end: bool = False
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, *, keeps_end: bool = False) -> "Frame":
+        """Return the frame a tokenizer puts around a text."""
+        bare = tokenizer.encode(PROBE, add_special_tokens=False).ids
+        framed = tokenizer.encode(PROBE).ids
+        marks = len(framed) - len(bare)
+        opening = next((start for start in range(marks + 1) if framed[start : start + len(bare)] == bare), 0)
+        return cls(opening, marks - opening, keeps_end)
+
+
+PROBE = "a"
+
+ONE_END_MARK = Frame()
+
+
 def plain(tokenizer: Tokenizer) -> Tokenizer:
     """Return the tokenizer without its own cutting and padding: with them it is not safe between threads."""
     tokenizer.no_truncation()
@@ -21,10 +43,22 @@ def plain(tokenizer: Tokenizer) -> Tokenizer:
     return tokenizer
 
 
-def read(tokenizer: Tokenizer, text: str, *, most: int) -> Read:
-    """Return the first ids of a text, as many as a model reads; the last of all stays, for it marks the end."""
+def lower_cased(tokenizer: Tokenizer) -> Tokenizer:
+    """Return the tokenizer with texts lower-cased before anything else is done to them."""
+    own = tokenizer.normalizer
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *([] if own is None else [own])])
+    return tokenizer
+
+
+def read(tokenizer: Tokenizer, text: str, *, most: int, frame: Frame = ONE_END_MARK) -> Read:
+    """Return as many ids of a text as a model reads: its marks, and the beginning of the rest."""
     ids = tokenizer.encode(text).ids
-    return Read(ids, truncated=False) if len(ids) <= most else Read([*ids[: most - 1], ids[-1]], truncated=True)
+    if len(ids) <= most:
+        return Read(ids, truncated=False)
+    stop = len(ids) - frame.closing
+    room = most - frame.opening - frame.closing
+    start = stop - room if frame.keeps_end else frame.opening
+    return Read([*ids[: frame.opening], *ids[start : start + room], *ids[stop:]], truncated=True)
 
 
 def padded(texts: Sequence[Sequence[int]], pad: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
