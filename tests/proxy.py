@@ -1,7 +1,7 @@
-"""A way to the server on which replies get lost: the command arrives and is carried out, its answer never comes.
+"""A proxy in front of a server that loses replies: the command arrives and is carried out, its reply never comes.
 
-It can also fall silent for a while: lines stay open, and nothing passes. Or subscribers alone hear nothing, and what
-they were told is lost.
+It also cuts a reply in its middle, holds all bytes back for a while, swallows the bytes of every open connection for
+good, drops what the server sends to subscribers, or stops reading from their connections.
 """
 
 import contextlib
@@ -9,6 +9,7 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Self
 
 from tests.servers import Server
@@ -19,19 +20,42 @@ AT_ONCE = struct.pack("ii", 1, 0)
 """The option of a socket that makes its end a reset."""
 
 
+@dataclass(slots=True, eq=False)
+class Connection:
+    """One client's connection through the proxy, and what is the matter with it.
+
+    Attributes:
+        near: the socket to the client.
+        far: the socket to the server.
+        cut: set once no reply may pass any more; the next one resets the connection.
+        subscribed: set once the client has subscribed to a channel.
+        swallowed: set once all bytes of both directions are dropped, while the connection stays open.
+        passing_bytes: how many bytes of replies still pass before the connection is reset; None for all.
+    """
+
+    near: socket.socket
+    far: socket.socket
+    cut: threading.Event = field(default_factory=threading.Event)
+    subscribed: threading.Event = field(default_factory=threading.Event)
+    swallowed: threading.Event = field(default_factory=threading.Event)
+    passing_bytes: int | None = None
+
+
 class Proxy:
     """Passes bytes on in both directions, until it is told to swallow a reply and reset the line, or to be silent."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._doomed: list[bytes] = []
+        self._doomed: list[tuple[bytes, int]] = []
         self._guard = threading.Lock()
         self._flowing = threading.Event()
         self._flowing.set()
         self._deaf = threading.Event()
+        self._reading = threading.Event()
+        self._reading.set()
         self._subscriptions = 0
-        self._sockets: list[socket.socket] = []
+        self._connections: list[Connection] = []
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
 
     def __enter__(self) -> Self:
@@ -42,9 +66,11 @@ class Proxy:
     def __exit__(self, *_: object) -> None:
         """Cut every line."""
         self._flowing.set()
+        self._reading.set()
         with self._guard:
+            sockets = [end for connection in self._connections for end in (connection.near, connection.far)]
             # a close alone would not wake a thread that waits in accept
-            for link in (self._listener, *self._sockets):
+            for link in (self._listener, *sockets):
                 _hang_up(link)
         for thread in self._threads:
             thread.join(5.0)
@@ -56,8 +82,27 @@ class Proxy:
 
     def lose_reply_to(self, command: bytes, *, times: int = 1) -> None:
         """Swallow the replies to the next commands whose bytes hold these, and cut their lines."""
+        self.cut_reply_to(command, after_bytes=0, times=times)
+
+    def cut_reply_to(self, command: bytes, *, after_bytes: int, times: int = 1) -> None:
+        """Reset the connections of the next commands that hold these bytes after so many bytes of replies."""
         with self._guard:
-            self._doomed += [command] * times
+            self._doomed += [(command, after_bytes)] * times
+
+    def swallow(self) -> None:
+        """Drop all further bytes of the connections that are open now; neither end is told."""
+        with self._guard:
+            for connection in self._connections:
+                connection.swallowed.set()
+
+    @contextlib.contextmanager
+    def slow_subscribers(self) -> Iterator[None]:
+        """Read nothing that the server sends to subscribers meanwhile; it is passed on afterwards."""
+        self._reading.clear()
+        try:
+            yield
+        finally:
+            self._reading.set()
 
     def lose_no_more(self) -> None:
         """Swallow no reply from now on."""
@@ -112,60 +157,83 @@ class Proxy:
                 self._join(near, far)
 
     def _join(self, near: socket.socket, far: socket.socket) -> None:
-        cut, subscribed = threading.Event(), threading.Event()
+        connection = Connection(near, far)
         with self._guard:
             self._forget_ended()
-            self._sockets += [near, far]
+            self._connections.append(connection)
             self._threads += [
-                threading.Thread(target=self._commands, args=(near, far, cut, subscribed), daemon=True),
-                threading.Thread(target=self._replies, args=(near, far, cut, subscribed), daemon=True),
+                threading.Thread(target=self._pass_commands, args=(connection,), daemon=True),
+                threading.Thread(target=self._pass_replies, args=(connection,), daemon=True),
             ]
             for thread in self._threads[-2:]:
                 thread.start()
 
     def _forget_ended(self) -> None:
-        self._sockets = [link for link in self._sockets if link.fileno() != -1]
+        self._connections = [each for each in self._connections if each.near.fileno() != -1]
         self._threads = [thread for thread in self._threads if thread.is_alive()]
 
-    def _commands(
-        self, near: socket.socket, far: socket.socket, cut: threading.Event, subscribed: threading.Event
-    ) -> None:
+    def _pass_commands(self, connection: Connection) -> None:
         with contextlib.suppress(OSError):
-            while data := near.recv(CHUNK):
+            while data := connection.near.recv(CHUNK):
                 self._flowing.wait()
-                if self._is_doomed(data):
-                    cut.set()
+                if connection.swallowed.is_set():
+                    continue
+                self._doom(connection, data)
                 if b"SUBSCRIBE" in data:
-                    subscribed.set()
+                    connection.subscribed.set()
                     self._note_subscription()
-                far.sendall(data)
-        _hang_up(far)
+                connection.far.sendall(data)
+        _hang_up(connection.far)
+        if connection.swallowed.is_set():
+            # the thread of the replies leaves this end open: the client is not told that the server is gone
+            _hang_up(connection.near)
 
-    def _replies(
-        self, near: socket.socket, far: socket.socket, cut: threading.Event, subscribed: threading.Event
-    ) -> None:
+    def _pass_replies(self, connection: Connection) -> None:
         with contextlib.suppress(OSError):
-            while data := far.recv(CHUNK):
+            while data := self._read(connection):
                 self._flowing.wait()
-                if cut.is_set():
+                if connection.swallowed.is_set():
+                    continue
+                if connection.subscribed.is_set() and self._deaf.is_set():
+                    continue
+                passing = _passing(connection, data)
+                if passing:
+                    connection.near.sendall(passing)
+                if connection.cut.is_set():
                     break
-                if not (subscribed.is_set() and self._deaf.is_set()):
-                    near.sendall(data)
-        if cut.is_set():
-            _reset(near)
-        _hang_up(near)
-        _hang_up(far)
+        if connection.cut.is_set():
+            _reset(connection.near)
+        if not connection.swallowed.is_set():
+            _hang_up(connection.near)
+        _hang_up(connection.far)
+
+    def _read(self, connection: Connection) -> bytes:
+        if connection.subscribed.is_set():
+            self._reading.wait()
+        return connection.far.recv(CHUNK)
 
     def _note_subscription(self) -> None:
         with self._guard:
             self._subscriptions += 1
 
-    def _is_doomed(self, data: bytes) -> bool:
+    def _doom(self, connection: Connection, data: bytes) -> None:
+        """Mark the connection for its reset if the command is one whose reply is to be lost or cut."""
         with self._guard:
-            doomed = next((command for command in self._doomed if command in data), None)
+            doomed = next((entry for entry in self._doomed if entry[0] in data), None)
             if doomed is not None:
                 self._doomed.remove(doomed)
-            return doomed is not None
+                connection.passing_bytes = doomed[1]
+
+
+def _passing(connection: Connection, data: bytes) -> bytes:
+    """Return the bytes that still pass, and mark the connection as cut once no more may."""
+    if connection.passing_bytes is None:
+        return data
+    passing = data[: connection.passing_bytes]
+    connection.passing_bytes -= len(passing)
+    if connection.passing_bytes == 0:
+        connection.cut.set()
+    return passing
 
 
 def _reset(link: socket.socket) -> None:

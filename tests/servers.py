@@ -2,10 +2,12 @@
 
 import contextlib
 import importlib.util
+import os
 import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Self, get_args
 
@@ -38,9 +40,19 @@ def binary(kind: Kind) -> str | None:
 class Server:
     """A Valkey or Redis that keeps its data in `directory` and can be killed and started again on the same port."""
 
-    def __init__(self, kind: Kind, directory: Path, *, fsync: str = "everysec") -> None:
+    def __init__(
+        self,
+        kind: Kind,
+        directory: Path,
+        *,
+        fsync: str = "everysec",
+        options: Mapping[str, Sequence[str]] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.kind = kind
         self.fsync = fsync
+        self._options = options or {}
+        self._environment = {**os.environ, **(environment or {})}
         self.directory = directory
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -83,7 +95,15 @@ class Server:
             "save": "",
         }
         line = [word for name, value in options.items() for word in (f"--{name}", value)]
-        self._process = subprocess.Popen([program, *line], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        line += [word for name, values in self._options.items() for word in (f"--{name}", *values)]
+        self._process = subprocess.Popen(
+            [program, *line],
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            # SIGXFSZ stays ignored, as Python ignores it: a file at its limit is a write error and not the end
+            restore_signals=False,
+        )
         end = time.monotonic() + START_S
         while not self._answers():
             with contextlib.suppress(subprocess.TimeoutExpired):

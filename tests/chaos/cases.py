@@ -14,6 +14,7 @@ class Case:
 
     Attributes:
         submitted: the event of its first submission.
+        waiting: every time a reader began to wait for its reply.
         replies: every reply a caller got.
         unsure: every time a caller was told something that is no reply.
         cancelling: every attempt to cancel it.
@@ -22,9 +23,11 @@ class Case:
         stored: the reply that was in Redis at the end.
         delivered: the replies that a relay handed over.
         broken: errors a client raised that it must not.
+        clock_steps: every step of the servers' clock in the run.
     """
 
     submitted: Event
+    waiting: list[Event] = field(default_factory=list)
     replies: list[Event] = field(default_factory=list)
     unsure: list[Event] = field(default_factory=list)
     cancelling: list[Event] = field(default_factory=list)
@@ -33,6 +36,7 @@ class Case:
     stored: Event | None = None
     delivered: list[Event] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
+    clock_steps: list[Event] = field(default_factory=list)
 
     @property
     def job(self) -> str:
@@ -75,9 +79,31 @@ class Case:
         """From its submission to its first reply."""
         return self.replies[0]["at"] - self.submitted["at"] if self.replies else None
 
+    @property
+    def unanswered(self) -> list[Event]:
+        """The readers that began to wait and never got a reply."""
+        answered = {event.get("reader") for event in self.replies}
+        return [event for event in self.waiting if event["reader"] not in answered]
+
+    @property
+    def answered_late_s(self) -> float:
+        """The longest that a reader waited while another one had the reply already, or a relay."""
+        known_at = min((event["at"] for event in (*self.replies, *self.delivered)), default=None)
+        if known_at is None:
+            return 0.0
+        began = {event["reader"]: event["at"] for event in self.waiting}
+        waits = [event["at"] - max(known_at, began.get(event.get("reader"), event["at"])) for event in self.replies]
+        return max(waits, default=0.0)
+
+    def stepped_s(self, reply: Event) -> float:
+        """Return how far the servers' clock stepped forth in all between the submission and a reply."""
+        steps = [step for step in self.clock_steps if self.submitted["at"] <= step["at"] <= reply["at"]]
+        return sum(max(0.0, float(step["by_s"])) for step in steps)
+
     def hear(self, event: Event) -> None:
         """Take in what was said about it."""
         lists = {
+            "waiting": self.waiting,
             "replied": self.replies,
             "unsure": self.unsure,
             "cancelling": self.cancelling,

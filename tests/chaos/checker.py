@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rpc.errors import BY_CODE
-from tests.chaos.cargo import answer
+from tests.chaos.cargo import answer, shorten_answer
 from tests.chaos.cases import Case, cases, last
 from tests.chaos.history import Event
 
@@ -13,7 +13,10 @@ MAY_PASS = frozenset(code for code, kind in BY_CODE.items() if kind.retryable)
 """Errors that say that trying again can help."""
 
 CLOCK_S = 0.05
-"""How far a time to live, told by the server's clock, may be from the same by ours."""
+"""How far a time to live, told by the server's clock, may be from the same by ours, besides its steps."""
+
+LATE_S = 15.0
+"""How long a reply that is there may take to reach a reader: longer than any fault lasts and a timeout takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,8 @@ class Finding:
 def check(events: Sequence[Event]) -> list[Finding]:
     """Return everything that is wrong."""
     told = cases(events)
+    for case in told.values():
+        case.clock_steps = [event for event in events if event["event"] == "clock_stepped"]
     left = last(events, "left")
     promises = [*PROMISES, _kept] if left and _outlasts(events, left) else PROMISES
     of_jobs = [finding for case in told.values() for promise in promises for finding in promise(case)]
@@ -43,10 +48,19 @@ def _outlasts(events: Sequence[Event], left: Event) -> bool:
 
 
 def _answered(case: Case) -> Iterator[Finding]:
-    """Yield if nobody was ever answered."""
-    if not case.replies:
+    """Yield if a reader was never answered."""
+    if case.unanswered or not case.replies:
         told = [event["code"] for event in case.unsure]
-        yield Finding("answered", case.job, f"no caller got a reply; they were told {told or 'nothing'}")
+        readers = len(case.unanswered) or "all"
+        yield Finding("answered", case.job, f"{readers} readers got no reply; callers were told {told or 'nothing'}")
+
+
+def _answered_in_time(case: Case) -> Iterator[Finding]:
+    """Yield if a reader waited on while another one had the reply."""
+    if case.answered_late_s > LATE_S:
+        yield Finding(
+            "answered_in_time", case.job, f"a reader got the reply {case.answered_late_s:.1f} s after another"
+        )
 
 
 def _known(case: Case) -> Iterator[Finding]:
@@ -85,7 +99,7 @@ def _right(case: Case) -> Iterator[Finding]:
     for event in case.known:
         if event["code"] != "ok":
             continue
-        right = [answer(cargo.value()) for cargo in case.cargo]
+        right = [shorten_answer(answer(cargo.value())) for cargo in case.cargo]
         if case.poison or case.trips or _digests(event) != right:
             yield Finding("right", case.job, f"{event.get('outputs')!r} is no answer to it")
             return
@@ -125,7 +139,7 @@ def _undeserved(case: Case, event: Event) -> str | None:
         "dead_lettered": (case.poison, "innocent_lives"),
         "model_error": (case.trips, "deserved"),
         "cancelled": (bool(case.cancelling), "deserved"),
-        "expired": (waited_s >= case.submitted["ttl_s"] - CLOCK_S, "deserved"),
+        "expired": (waited_s + case.stepped_s(event) >= case.submitted["ttl_s"] - CLOCK_S, "deserved"),
     }
     fine, promise = expected.get(code, (False, "deserved"))
     return None if fine else promise
@@ -152,7 +166,8 @@ def _unbroken(case: Case) -> Iterator[Finding]:
 
 
 PROMISES: tuple[Callable[[Case], Iterator[Finding]], ...] = (
-    *(_answered, _known, _one_reply, _right, _executed, _deserved, _cancelled, _poison_told, _unbroken, _delivered),
+    *(_answered, _answered_in_time, _known, _one_reply, _right, _executed, _deserved, _cancelled, _poison_told),
+    *(_unbroken, _delivered),
 )
 
 

@@ -10,7 +10,7 @@ import psutil
 
 from rpc import RedisSettings
 from tests.chaos.history import History
-from tests.chaos.ledger import SPEC
+from tests.chaos.ledger import SPECS
 from tests.waiting import LONG_S, eventually
 from tests.workers import WorkerProcess
 
@@ -35,7 +35,7 @@ class Berth:
         self._worker = self._start()
 
     def _start(self) -> WorkerProcess:
-        worker = WorkerProcess([SPEC], self._settings, self._environment)
+        worker = WorkerProcess(SPECS, self._settings, self._environment)
         self._history.tell("worker_started", berth=self.number, pid=worker.pid)
         return worker
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import queue
 import threading
 from collections.abc import Coroutine, Mapping, Sequence
@@ -9,17 +10,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Self
 
 from rpc import JobLost, QueueFull, RedisSettings, RpcError, Timeout, Unavailable
+from tests.chaos.cargo import shorten
 from tests.chaos.errands import Errand, Errands
 from tests.chaos.history import History
 from tests.chaos.voices import Awaiting, Threaded, Voice
 
 CALLERS = 24
 
-THREADS = 3 * CALLERS + 1
-"""Each caller may have two blocking calls and a cancel under way; one more thread waits for the end."""
+THREADS = 4 * CALLERS + 1
+"""Each caller may have four blocking calls under way; one more thread waits for the end."""
 
-FETCH_S = 4.0
-"""How long a caller whose time was up waits for the reply before it looks again."""
+FETCH_S = 30.0
+"""How long a caller whose time was up waits for the reply before it looks again: so long that the checker sees a reply
+which lies in Redis and does not reach it."""
 
 PAUSE_S = 0.1
 
@@ -48,6 +51,7 @@ class Crowd:
         self._stopping = threading.Event()
         self._given_up = threading.Event()
         self._threads = _full_pool(THREADS)
+        self._readers = itertools.count()
         self._running: Future[None] | None = None
         self._outside = ThreadPoolExecutor(1)
 
@@ -122,8 +126,10 @@ class Crowd:
 
     async def _resolve(self, errand: Errand, mine: Voice, other: Voice) -> None:
         doing: list[Coroutine[Any, Any, None]] = [self._pursue(errand, mine)]
-        if errand.kind == "twice":
+        if errand.kind in {"twice", "shared"}:
             doing.append(self._pursue(errand, other))
+        if errand.kind == "shared":
+            doing += [self._pursue(errand, mine), self._interrupt(errand, mine)]
         if errand.cancel_after_s is not None:
             doing.append(self._cancel(errand, errand.cancel_after_s, other))
         await asyncio.gather(*doing)
@@ -132,14 +138,15 @@ class Crowd:
 
     async def _pursue(self, errand: Errand, voice: Voice) -> None:
         """Ask until there is a reply: again under the same id, or for the reply alone once the job is queued."""
-        queued = False
+        queued, reader = False, next(self._readers)
+        self._history.tell("waiting", job=errand.job, by=voice.name, reader=reader)
         while not self._given_up.is_set():
             try:
                 if errand.apart and not queued:
                     await voice.submit(errand)
                     queued = True
                 if queued:
-                    result = await voice.fetch(errand.job, timeout_s=FETCH_S)
+                    result = await voice.fetch(errand, timeout_s=FETCH_S)
                 else:
                     result = await voice.call(errand)
             except OWN as error:
@@ -147,21 +154,25 @@ class Crowd:
                 queued = isinstance(error, Timeout)
                 await asyncio.sleep(0.0 if queued else PAUSE_S)
             except RpcError as error:
-                self._replied(errand, voice, error.code, message=str(error)[:200])
+                self._replied(errand, voice, reader, error.code, message=str(error)[:200])
                 return
             else:
-                self._replied(errand, voice, "ok", outputs=result.get("outputs"))
+                self._replied(errand, voice, reader, "ok", outputs=shorten(result.get("outputs")))
                 return
 
-    def _replied(self, errand: Errand, voice: Voice, code: str, **more: Any) -> None:
-        self._history.tell("replied", job=errand.job, by=voice.name, code=code, **more)
+    def _replied(self, errand: Errand, voice: Voice, reader: int, code: str, **more: Any) -> None:
+        self._history.tell("replied", job=errand.job, by=voice.name, reader=reader, code=code, **more)
+
+    async def _interrupt(self, errand: Errand, voice: Voice) -> None:
+        for after_s in errand.interrupted_after_s:
+            await voice.interrupt(errand, after_s=after_s)
 
     async def _cancel(self, errand: Errand, after_s: float, voice: Voice) -> None:
         await asyncio.sleep(after_s)
         while not self._given_up.is_set():
             self._history.tell("cancelling", job=errand.job, by=voice.name)
             with contextlib.suppress(Unavailable):
-                outcome = await voice.cancel(errand.job)
+                outcome = await voice.cancel(errand)
                 self._history.tell("cancelled", job=errand.job, by=voice.name, outcome=outcome)
                 return
             await asyncio.sleep(PAUSE_S)

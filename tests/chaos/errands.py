@@ -6,13 +6,25 @@ from typing import Any, Literal
 
 from rpc.keys import Lane
 from tests.chaos.cargo import Cargo, Mood
+from tests.chaos.ledger import CHRONICLE, LEDGER
 
-Kind = Literal["plain", "several", "large", "trips", "cancelled", "twice", "hasty", "poison"]
+Kind = Literal["plain", "several", "large", "wide", "trips", "cancelled", "twice", "shared", "hasty", "long", "poison"]
 
-SHARES: dict[Kind, int] = {"plain": 40, "several": 14, "large": 14, "trips": 5, "cancelled": 8, "twice": 12, "hasty": 7}
+SHARES: dict[Kind, int] = {
+    "plain": 33,
+    "several": 12,
+    "large": 11,
+    "wide": 6,
+    "trips": 5,
+    "cancelled": 8,
+    "twice": 8,
+    "shared": 8,
+    "hasty": 6,
+    "long": 3,
+}
 """Of a hundred jobs, how many are of a kind; poison comes by the clock."""
 
-ODD: dict[Kind, Mood] = {"trips": "trips", "poison": "kills"}
+ODD: dict[Kind, Mood] = {"trips": "trips", "poison": "kills", "wide": "wide"}
 """What is the matter with one of the inputs of a job."""
 
 INLINE_BYTES = 2_048
@@ -24,6 +36,11 @@ REST_S = 0.08
 
 SUNK = 0.3
 """The share of jobs whose replies go to a sink too."""
+
+LONG_INPUTS = (24, 40)
+
+INTERRUPTIONS, PATIENCE_S = (1, 4), (0.0, 0.12)
+"""How often a reader of a shared job is interrupted, and how long it waits each time before that."""
 
 APART_EVERY = 3
 """Of so many jobs of a caller, one is queued in one call and fetched in another: only then is a loss told to it."""
@@ -37,6 +54,8 @@ class Errand:
         ttl_s: how long after its submission the job may still be started.
         apart: whether it is queued first and its result asked for then, and not both in one call.
         sunk: whether its reply is to go to the sink too.
+        model: which model is asked.
+        interrupted_after_s: after which waits one of several readers of the reply is interrupted.
         cancel_after_s: when the caller thinks better of it; None if it does not.
         rest_s: how long the caller waits before its next job.
     """
@@ -48,6 +67,8 @@ class Errand:
     ttl_s: float = TTL_S
     apart: bool = False
     sunk: bool = False
+    model: str = LEDGER
+    interrupted_after_s: tuple[float, ...] = ()
     cancel_after_s: float | None = None
     rest_s: float = 0.0
 
@@ -55,7 +76,7 @@ class Errand:
         """Return what the history keeps of it."""
         cargo = [[item.mood, item.size, item.binary] for item in self.cargo]
         told = {"job": self.job, "kind": self.kind, "lane": self.lane, "ttl_s": self.ttl_s, "cargo": cargo}
-        return {**told, "sunk": self.sunk}
+        return {**told, "sunk": self.sunk, "model": self.model}
 
 
 class Errands:
@@ -87,15 +108,23 @@ class Errands:
             HASTE_S if kind == "hasty" else TTL_S,
             apart=self._count % APART_EVERY == 0,
             sunk=chance.random() < SUNK,
+            model=CHRONICLE if kind == "long" else LEDGER,
+            interrupted_after_s=self._interruptions() if kind == "shared" else (),
             cancel_after_s=chance.uniform(0.0, 0.08) if kind == "cancelled" else None,
             rest_s=chance.uniform(0.0, REST_S),
         )
 
+    def _interruptions(self) -> tuple[float, ...]:
+        chance = self._chance
+        return tuple(chance.uniform(*PATIENCE_S) for _ in range(chance.randint(*INTERRUPTIONS)))
+
     def _cargo(self, job: str, kind: Kind) -> tuple[Cargo, ...]:
         chance = self._chance
-        several = kind == "several" or (kind in {"twice", "trips", "cancelled"} and chance.random() < 1 / 3)
-        large = kind == "large" or (kind in {"several", "twice", "cancelled", "poison"} and chance.random() < 1 / 4)
-        count = chance.randint(2, 6) if several else 1
+        several = kind == "several" or (kind in {"twice", "shared", "trips", "cancelled"} and chance.random() < 1 / 3)
+        large = kind == "large" or (
+            kind in {"several", "twice", "shared", "cancelled", "poison"} and chance.random() < 1 / 4
+        )
+        count = chance.randint(*LONG_INPUTS) if kind == "long" else chance.randint(2, 6) if several else 1
         odd = chance.randrange(count)
         mood = ODD.get(kind, "plain")
         return tuple(

@@ -8,19 +8,28 @@ import time
 from collections.abc import Callable, Iterable
 
 import psutil
-from redis import Redis
-from redis.exceptions import RedisError
 
 from rpc.scripts import SCRIPTS
 from tests.chaos.crew import Crew
 from tests.chaos.crowd import Crowd
 from tests.chaos.history import History
-from tests.proxy import Proxy
-from tests.servers import Server
+from tests.chaos.stage import Stage
 
 EVERY_S = (0.9, 1.9)
 LAST_S = 1.0
 FROZEN_S, SERVER_FROZEN_S, SILENT_S = 3.5, 1.5, 0.8
+SLOW_S, FULL_S = 1.5, 1.5
+
+FLOOD_MESSAGES, FLOOD_BYTES = 24, 1_000_000
+"""What is published to subscribers that read nothing: more than the server holds back for one of them."""
+
+CUT_WITHIN_BYTES = {"script": 40, "replies": 150_000}
+"""A reply is cut after fewer bytes: that of a script, and those of several results fetched at once."""
+
+STEP_S = (2.5, 6.0)
+"""How far the servers' clock steps, forth or back: more than a lease."""
+
+MAX_OFFSET_S = 9.0
 
 POISONS_A_MINUTE = (3, 6)
 
@@ -42,6 +51,13 @@ SHARES = {
     "flush_scripts": 2,
     "cut_commands": 2,
     "cut_listeners": 1,
+    "cut_script_reply": 3,
+    "cut_fetch": 3,
+    "black_hole": 2,
+    "slow_subscribers": 1,
+    "switch_master": 2,
+    "fill_disk": 1,
+    "step_clock": 2,
 }
 """How often each fault lies in the deck; no fault comes again before the deck is through."""
 
@@ -70,15 +86,15 @@ def poison_moments(chance: random.Random, seconds: float) -> list[float]:
 class Faults:
     """The clock that breaks things, and the hands that do it."""
 
-    def __init__(
-        self, history: History, seed: int, *, server: Server, crew: Crew, crowd: Crowd, entrances: tuple[Proxy, Proxy]
-    ) -> None:
+    def __init__(self, history: History, seed: int, *, stage: Stage, crew: Crew, crowd: Crowd) -> None:
         self._history = history
         self._chance = random.Random(f"{seed}:faults")
-        self._server = server
+        self._stage = stage
+        self._server = stage.server
+        self._clock = stage.clock
         self._crew = crew
         self._crowd = crowd
-        self._callers_proxy, self._worker_proxy = entrances
+        self._callers_proxy, self._worker_proxy = stage.ways.callers, stage.ways.worker
         self._pause = threading.Event()
         self._thawing: list[threading.Timer] = []
 
@@ -99,6 +115,7 @@ class Faults:
         self._pause.wait(LAST_S)
         for proxy in (self._callers_proxy, self._worker_proxy):
             proxy.lose_no_more()
+        self._set_clock(0.0)
         self._history.tell("calm")
 
     @staticmethod
@@ -115,17 +132,24 @@ class Faults:
             "freeze_worker": lambda: self._freeze(berth.processes()),
             "kill_engine": lambda: _signal(berth.engines()[:1], signal.SIGKILL),
             "freeze_engine": lambda: self._freeze(berth.engines()[:1]),
-            "kill_server": self._server.restart,
+            "kill_server": self._server.master.restart,
             "freeze_server": self._freeze_server,
             "lose_read": lambda: self._worker_proxy.lose_reply_to(b"XREADGROUP"),
             "lose_script": lambda: self._lose(script),
             "silence": self._silence,
-            "flush_scripts": lambda: self._tell_server("SCRIPT", "FLUSH"),
-            "cut_commands": lambda: self._tell_server("CLIENT", "KILL", "TYPE", "normal"),
-            "cut_listeners": lambda: self._tell_server("CLIENT", "KILL", "TYPE", "pubsub"),
+            "flush_scripts": lambda: self._server.tell("SCRIPT", "FLUSH"),
+            "cut_commands": lambda: self._server.tell("CLIENT", "KILL", "TYPE", "normal"),
+            "cut_listeners": lambda: self._server.tell("CLIENT", "KILL", "TYPE", "pubsub"),
+            "cut_script_reply": lambda: self._cut(script),
+            "cut_fetch": self._cut_fetch,
+            "black_hole": self._swallow,
+            "slow_subscribers": self._slow_subscribers,
+            "switch_master": self._switch,
+            "fill_disk": self._fill_disk,
+            "step_clock": self._step_clock,
         }
         aimed_at = {"berth": berth.number} if name.endswith(("_worker", "_engine")) else {}
-        self._history.tell("fault", kind=name, **aimed_at, **({"script": script} if name == "lose_script" else {}))
+        self._history.tell("fault", kind=name, **aimed_at, **({"script": script} if "script" in name else {}))
         hands[name]()
 
     def _freeze(self, processes: list[psutil.Process]) -> None:
@@ -135,7 +159,7 @@ class Faults:
         self._thawing.append(timer)
 
     def _freeze_server(self) -> None:
-        server = psutil.Process(self._server.pid)
+        server = psutil.Process(self._server.master.pid)
         server.suspend()
         try:
             self._pause.wait(SERVER_FROZEN_S)
@@ -146,14 +170,46 @@ class Faults:
         proxy = self._callers_proxy if script in OF_CALLERS else self._worker_proxy
         proxy.lose_reply_to(SCRIPTS[script].sha.encode())
 
+    def _cut(self, script: str) -> None:
+        proxy = self._callers_proxy if script in OF_CALLERS else self._worker_proxy
+        after_bytes = self._chance.randrange(1, CUT_WITHIN_BYTES["script"])
+        proxy.cut_reply_to(SCRIPTS[script].sha.encode(), after_bytes=after_bytes)
+
+    def _cut_fetch(self) -> None:
+        after_bytes = self._chance.randrange(1, CUT_WITHIN_BYTES["replies"])
+        self._callers_proxy.cut_reply_to(b"MGET", after_bytes=after_bytes)
+
+    def _swallow(self) -> None:
+        for proxy in (self._callers_proxy, self._worker_proxy, self._stage.ways.steady):
+            proxy.swallow()
+
+    def _slow_subscribers(self) -> None:
+        with self._callers_proxy.slow_subscribers():
+            flood = [bytes(FLOOD_BYTES)] * FLOOD_MESSAGES
+            self._server.publish(f"{self._stage.prefix}:reply:*", flood)
+            self._pause.wait(SLOW_S)
+
+    def _switch(self) -> None:
+        self._history.tell("switched", done=self._server.switch())
+
+    def _fill_disk(self) -> None:
+        with self._server.full_disk():
+            self._pause.wait(FULL_S)
+
+    def _step_clock(self) -> None:
+        step_s = self._chance.uniform(*STEP_S)
+        ahead = self._clock.offset_s + step_s
+        self._set_clock(ahead if ahead <= MAX_OFFSET_S else self._clock.offset_s - 2 * step_s)
+
+    def _set_clock(self, offset_s: float) -> None:
+        if self._clock.available:
+            by_s = offset_s - self._clock.offset_s
+            self._clock.set(offset_s)
+            self._history.tell("clock_stepped", by_s=round(by_s, 3))
+
     def _silence(self) -> None:
         with self._callers_proxy.silent(), self._worker_proxy.silent():
             self._pause.wait(SILENT_S)
-
-    def _tell_server(self, *command: str) -> None:
-        # the connection that says it may be among those it cuts
-        with Redis.from_url(self._server.url, protocol=2, socket_timeout=2.0) as redis, contextlib.suppress(RedisError):
-            redis.execute_command(*command)
 
 
 def _signal(processes: list[psutil.Process], number: signal.Signals) -> None:

@@ -1,4 +1,4 @@
-"""The model of a chaos run, served by the workers as users serve theirs: `--models tests.chaos.ledger:Ledger`."""
+"""The models of a chaos run, served by the workers as users serve theirs: `--models tests.chaos.ledger:Ledger`."""
 
 import os
 import signal
@@ -12,13 +12,15 @@ from inference_worker.models.base import Model, Runtime, Unit
 from tests.chaos.cargo import Cargo, answer
 from tests.chaos.history import History, Silence
 
-SPEC = "tests.chaos.ledger:Ledger"
-MODEL, OP = "ledger", "enter"
+SPECS = ("tests.chaos.ledger:Ledger", "tests.chaos.ledger:Chronicle")
+LEDGER, CHRONICLE = "ledger", "chronicle"
+MODELS = (LEDGER, CHRONICLE)
+OP = "enter"
 
 PATH = "CHAOS_HISTORY"
 """The environment variable that tells a worker where the history is; without it none is written."""
 
-PASS_S = 0.012
+PASS_S, LONG_PASS_S = 0.012, 0.05
 EXIT_STATUS = 70
 
 
@@ -28,9 +30,10 @@ class Ledger(Model):
     So two executions of a job are told apart by their replies, although both are right.
     """
 
-    name = MODEL
+    name = LEDGER
     ops = (OP,)
     budget = 16
+    pass_s = PASS_S
 
     def __init__(self, runtime: Runtime) -> None:
         super().__init__(runtime)
@@ -51,11 +54,20 @@ class Ledger(Model):
         runs = [uuid.uuid4().hex[:16] for _ in units]
         for cargo, run in zip(cargoes, runs, strict=True):
             self._history.tell("executed", job=cargo.job, index=cargo.index, run=run, pid=os.getpid())
-        self._pause.wait(PASS_S)
+        self._pause.wait(self.pass_s)
         for cargo in cargoes:
             if cargo.mood == "kills":
                 _die(cargo)
         return [[answer(unit.data), run] for unit, run in zip(units, runs, strict=True)]
+
+
+class Chronicle(Ledger):
+    """The same with slow passes of few inputs, whose outputs are kept: its jobs run for long beside those that kill."""
+
+    name = CHRONICLE
+    budget = 4
+    resumable = True
+    pass_s = LONG_PASS_S
 
 
 def _die(cargo: Cargo) -> None:

@@ -7,8 +7,9 @@ from typing import Any, Self
 from rpc import Client, RedisSettings
 from rpc.messages import Failure, Reply
 from rpc.sinks import Completion
+from tests.chaos.cargo import shorten
 from tests.chaos.history import History
-from tests.chaos.ledger import MODEL
+from tests.chaos.ledger import MODELS
 from tests.waiting import LONG_S
 
 SINK = "stored"
@@ -19,7 +20,7 @@ def told(reply: Reply) -> dict[str, Any]:
     """Return what the history keeps of a reply."""
     if isinstance(reply, Failure):
         return {"code": reply.code}
-    return {"code": "ok", "outputs": (reply.result or {}).get("outputs"), "attempts": reply.meta.attempts}
+    return {"code": "ok", "outputs": shorten((reply.result or {}).get("outputs")), "attempts": reply.meta.attempts}
 
 
 class Relays:
@@ -46,7 +47,7 @@ class Relays:
             client.close()
 
     def _run(self, client: Client) -> None:
-        client.consume(SINK, self._take, models=[MODEL], stop=self._stopping, lease_s=LEASE_S)
+        client.consume(SINK, self._take, models=MODELS, stop=self._stopping, lease_s=LEASE_S)
 
     def _take(self, completion: Completion) -> None:
         self._history.tell("delivered", job=completion.job_id, **told(completion.reply))

@@ -9,7 +9,7 @@ from rpc import RedisSettings
 from rpc.codec import decode_reply
 from rpc.keys import GROUP, LANES, RELAY, Keys
 from tests.chaos.history import History
-from tests.chaos.ledger import MODEL
+from tests.chaos.ledger import MODELS
 from tests.chaos.relays import SINK, told
 
 MEANT = ("}:interactive", "}:bulk", "}:dead", "}:config", "}:workers", ":models", f"}}:sink:{SINK}")
@@ -25,23 +25,22 @@ class Remains:
     def __init__(self, redis: "Redis", settings: RedisSettings) -> None:
         self._redis = redis
         self._prefix = settings.prefix
-        self._keys = Keys(settings.prefix, MODEL)
+        self._keys = [Keys(settings.prefix, model) for model in MODELS]
 
     def lanes(self) -> dict[str, dict[str, int]]:
-        """Return what is in each lane, and what of it is in somebody's hands."""
-        told: dict[str, dict[str, int]] = {}
-        for lane in LANES:
-            stream = self._keys.stream(lane)
-            pending: Any = self._redis.xpending(stream, GROUP)
-            told[lane] = {"length": int(self._redis.xlen(stream)), "pending": int(pending["pending"])}
-        return told
+        """Return the number of entries of each lane of each model, and of those that are pending."""
+        streams = {f"{keys.model} {lane}": keys.stream(lane) for keys in self._keys for lane in LANES}
+        return {name: self._counted(stream, GROUP) for name, stream in streams.items()}
 
     def sink(self) -> dict[str, int]:
-        """Return what is in the sink, and what of it is in somebody's hands."""
-        stream = self._keys.sink(SINK)
+        """Return the number of completions in the sinks of all models, and of those that are pending."""
+        counted = [self._counted(keys.sink(SINK), RELAY) for keys in self._keys]
+        return {name: sum(counts[name] for counts in counted) for name in ("length", "pending")}
+
+    def _counted(self, stream: str, group: str) -> dict[str, int]:
         if not self._redis.exists(stream):
             return {"length": 0, "pending": 0}
-        pending: Any = self._redis.xpending(stream, RELAY)
+        pending: Any = self._redis.xpending(stream, group)
         return {"length": int(self._redis.xlen(stream)), "pending": int(pending["pending"])}
 
     def empty(self) -> bool:
@@ -62,7 +61,9 @@ class Remains:
             blobs=self._named("blob:"),
             others=self._others(),
             strays=list(strays),
-            consumers={lane: len(self._consumers(self._keys.stream(lane))) for lane in LANES},
+            consumers={
+                f"{keys.model} {lane}": len(self._consumers(keys.stream(lane))) for keys in self._keys for lane in LANES
+            },
         )
 
     def _consumers(self, stream: str) -> list[Any]:
@@ -74,19 +75,25 @@ class Remains:
             yield name.decode()
 
     def _named(self, kind: str) -> list[str]:
-        beginning = self._keys.job("").removesuffix("job:") + kind
-        return sorted(name.removeprefix(beginning) for name in self._names() if name.startswith(beginning))
+        beginnings = tuple(keys.job("").removesuffix("job:") + kind for keys in self._keys)
+        return sorted(
+            name.removeprefix(beginning)
+            for name in self._names()
+            for beginning in beginnings
+            if name.startswith(beginning)
+        )
 
     def _lasting(self) -> list[str]:
         return sorted(name for name in self._names() if not name.endswith(MEANT) and self._redis.pttl(name) == -1)
 
     def _others(self) -> list[str]:
         """Return the keys of no kind that is looked at otherwise, or that may be there."""
-        kinds = tuple(self._keys.job("").removesuffix("job:") + kind for kind in KINDS)
+        kinds = tuple(keys.job("").removesuffix("job:") + kind for keys in self._keys for kind in KINDS)
         return sorted(name for name in self._names() if not name.endswith(MEANT) and not name.startswith(kinds))
 
     def _dead(self) -> list[dict[str, Any]]:
-        entries: Any = self._redis.xrange(self._keys.dead)
+        streams: list[Any] = [self._redis.xrange(keys.dead) for keys in self._keys]
+        entries = [entry for stream in streams for entry in stream]
         told = [{name.decode(): value for name, value in fields.items()} for _, fields in entries]
         return [
             {"job": entry["id"].decode(), "code": entry["code"].decode(), "deliveries": int(entry["deliveries"])}
@@ -94,9 +101,10 @@ class Remains:
         ]
 
     def _replies(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        for job in self._named("result:"):
-            data: Any = self._redis.get(self._keys.result(job))
-            if data is None:
-                # its time was up just now
-                continue
-            yield job, told(decode_reply(data))
+        for keys in self._keys:
+            beginning = keys.result("")
+            for name in sorted(name for name in self._names() if name.startswith(beginning)):
+                data: Any = self._redis.get(name)
+                # a reply whose time is up just now is gone
+                if data is not None:
+                    yield name.removeprefix(beginning), told(decode_reply(data))

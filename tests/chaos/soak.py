@@ -26,7 +26,8 @@ from tests.chaos.interrupt import interrupt
 from tests.chaos.ledger import PATH
 from tests.chaos.relays import Relays
 from tests.chaos.report import Report, report
-from tests.chaos.run import Stage, settle
+from tests.chaos.run import settle
+from tests.chaos.stage import Stage
 from tests.servers import KINDS, Kind
 
 REPORT = Path("build/soak.json")
@@ -70,11 +71,11 @@ def soak(kind: Kind, seconds: float, seed: int, directory: Path, history_path: P
         history = running.enter_context(History(history_path))
         history.tell("begun", server=kind, seed=seed, seconds=seconds, keep_s=KEEP_S)
         stage = Stage(kind, directory, running, fsync="everysec")
-        crew = running.enter_context(Crew([stage.direct], {PATH: str(history_path)}, history))
-        ways = {"direct": stage.direct, "direct too": stage.direct}
-        running.enter_context(Relays(history, [stage.direct]))
+        crew = running.enter_context(Crew([stage.unproxied], {PATH: str(history_path)}, history))
+        ways = {"direct": stage.unproxied, "direct too": stage.unproxied}
+        running.enter_context(Relays(history, [stage.unproxied]))
         crowd = running.enter_context(Crowd(history, seed, ways, keep_s=KEEP_S))
-        samples = _sampled({"worker": crew.berths[0].pid, "server": stage.server.pid}, seconds)
+        samples = _sampled({"worker": crew.berths[0].pid, "server": stage.server.master.pid}, seconds)
         settle(stage, crew, crowd, history)
     return Soaked(report(read(history_path)), trends(samples), samples)
 

@@ -1,14 +1,15 @@
 """Both clients behind one awaited face, so that every caller of a run behaves the same whichever it has."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from rpc import AsyncClient, Client, RedisSettings
+from rpc import AsyncClient, Client, RedisSettings, RpcError
 from tests.chaos.errands import Errand
-from tests.chaos.ledger import MODEL, OP
+from tests.chaos.ledger import OP
 from tests.chaos.relays import SINK
 
 T = TypeVar("T")
@@ -27,10 +28,13 @@ class Voice(Protocol):
     async def submit(self, errand: Errand) -> None:
         """Queue the job, unless it is queued already."""
 
-    async def fetch(self, job: str, *, timeout_s: float) -> Mapping[str, Any]:
+    async def fetch(self, errand: Errand, *, timeout_s: float) -> Mapping[str, Any]:
         """Return the result of a job that was queued before."""
 
-    async def cancel(self, job: str) -> str:
+    async def interrupt(self, errand: Errand, *, after_s: float) -> None:
+        """Wait for the result of a job, and stop waiting after so long in the way of this client's users."""
+
+    async def cancel(self, errand: Errand) -> str:
         """Cancel a job; return what came of it."""
 
     async def close(self) -> None:
@@ -53,20 +57,26 @@ class Awaiting:
     async def call(self, errand: Errand) -> Mapping[str, Any]:
         """Queue the job, unless it is queued already, and return its result."""
         values = [cargo.value() for cargo in errand.cargo]
-        return await self._client.call(MODEL, OP, values, **_arguments(errand, self._keep_s))
+        return await self._client.call(errand.model, OP, values, **_arguments(errand, self._keep_s))
 
     async def submit(self, errand: Errand) -> None:
         """Queue the job, unless it is queued already."""
         values = [cargo.value() for cargo in errand.cargo]
-        await self._client.submit(MODEL, OP, values, **_arguments(errand, self._keep_s))
+        await self._client.submit(errand.model, OP, values, **_arguments(errand, self._keep_s))
 
-    async def fetch(self, job: str, *, timeout_s: float) -> Mapping[str, Any]:
+    async def fetch(self, errand: Errand, *, timeout_s: float) -> Mapping[str, Any]:
         """Return the result of a job that was queued before."""
-        return await self._client.result(MODEL, job, timeout_s=timeout_s)
+        return await self._client.result(errand.model, errand.job, timeout_s=timeout_s)
 
-    async def cancel(self, job: str) -> str:
+    async def interrupt(self, errand: Errand, *, after_s: float) -> None:
+        """Wait for the result of a job, and cancel the waiting task after so long."""
+        with contextlib.suppress(TimeoutError, RpcError):
+            async with asyncio.timeout(after_s):
+                await self._client.result(errand.model, errand.job, timeout_s=errand.ttl_s)
+
+    async def cancel(self, errand: Errand) -> str:
         """Cancel a job; return what came of it."""
-        return await self._client.cancel(MODEL, job)
+        return await self._client.cancel(errand.model, errand.job)
 
     async def close(self) -> None:
         """Close the client."""
@@ -88,20 +98,25 @@ class Threaded:
     async def call(self, errand: Errand) -> Mapping[str, Any]:
         """Queue the job, unless it is queued already, and return its result."""
         values = [cargo.value() for cargo in errand.cargo]
-        return await self._run(self._client.call, MODEL, OP, values, **_arguments(errand, self._keep_s))
+        return await self._run(self._client.call, errand.model, OP, values, **_arguments(errand, self._keep_s))
 
     async def submit(self, errand: Errand) -> None:
         """Queue the job, unless it is queued already."""
         values = [cargo.value() for cargo in errand.cargo]
-        await self._run(self._client.submit, MODEL, OP, values, **_arguments(errand, self._keep_s))
+        await self._run(self._client.submit, errand.model, OP, values, **_arguments(errand, self._keep_s))
 
-    async def fetch(self, job: str, *, timeout_s: float) -> Mapping[str, Any]:
+    async def fetch(self, errand: Errand, *, timeout_s: float) -> Mapping[str, Any]:
         """Return the result of a job that was queued before."""
-        return await self._run(self._client.result, MODEL, job, timeout_s=timeout_s)
+        return await self._run(self._client.result, errand.model, errand.job, timeout_s=timeout_s)
 
-    async def cancel(self, job: str) -> str:
+    async def interrupt(self, errand: Errand, *, after_s: float) -> None:
+        """Wait for the result of a job until the timeout, which comes after so long."""
+        with contextlib.suppress(RpcError):
+            await self._run(self._client.result, errand.model, errand.job, timeout_s=after_s)
+
+    async def cancel(self, errand: Errand) -> str:
         """Cancel a job; return what came of it."""
-        outcome: str = await self._run(self._client.cancel, MODEL, job)
+        outcome: str = await self._run(self._client.cancel, errand.model, errand.job)
         return outcome
 
     async def close(self) -> None:
