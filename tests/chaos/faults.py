@@ -20,8 +20,6 @@ LAST_S = 1.0
 FROZEN_S, SERVER_FROZEN_S, SILENT_S = 3.5, 1.5, 0.8
 SLOW_S, FULL_S = 1.5, 1.5
 
-FLOOD_MESSAGES, FLOOD_BYTES = 24, 1_000_000
-"""What is published to subscribers that read nothing: more than the server holds back for one of them."""
 
 CUT_WITHIN_BYTES = {"script": 40, "replies": 150_000}
 """A reply is cut after fewer bytes: that of a script, and those of several results fetched at once."""
@@ -185,8 +183,7 @@ class Faults:
 
     def _slow_subscribers(self) -> None:
         with self._callers_proxy.slow_subscribers():
-            flood = [bytes(FLOOD_BYTES)] * FLOOD_MESSAGES
-            self._server.publish(f"{self._stage.prefix}:reply:*", flood)
+            self._server.flood(f"{self._stage.prefix}:reply:*")
             self._pause.wait(SLOW_S)
 
     def _switch(self) -> None:

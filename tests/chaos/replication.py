@@ -5,7 +5,7 @@ Every address that callers and workers know is a proxy, and all proxies lead to 
 
 import contextlib
 import resource
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,6 +22,9 @@ SYNC_S = 4.0
 FAILOVER_MS = 2000
 
 RECOVERY_S = 10.0
+
+FLOOD_ROUNDS, FLOOD_MESSAGES, FLOOD_BYTES = 24, 100, 10_000
+"""24 MB for each channel. Valkey does not count the bytes of messages above 16 KiB, which its buffers only refer to."""
 
 OPTIONS = {
     "repl-diskless-sync-delay": ("0",),
@@ -78,13 +81,16 @@ class ReplicatedServer:
         with self._connected(self.master) as redis, contextlib.suppress(RedisError):
             redis.execute_command(*command)
 
-    def publish(self, pattern: str, messages: Sequence[bytes]) -> None:
-        """Publish messages on every channel of the master that fits the pattern."""
+    def flood(self, pattern: str) -> None:
+        """Publish more on every channel that fits the pattern than the server holds back for a subscriber."""
         with self._connected(self.master) as redis, contextlib.suppress(RedisError):
             channels: Any = redis.pubsub_channels(pattern)
-            for message in messages:
+            for _ in range(FLOOD_ROUNDS):
+                pipeline = redis.pipeline(transaction=False)
                 for channel in channels:
-                    redis.publish(channel, message)
+                    for _ in range(FLOOD_MESSAGES):
+                        pipeline.publish(channel, bytes(FLOOD_BYTES))
+                pipeline.execute()
 
     def switch(self) -> bool:
         """Let master and replica change roles without loss; return whether they did.

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.cargo import Cargo, answer
+from tests.chaos.cargo import Cargo, answer, shorten
 from tests.chaos.checker import check
 from tests.chaos.errands import Errands
 from tests.chaos.history import Event, History, read
@@ -130,6 +130,28 @@ def test_a_lost_job_is_found() -> None:
     assert found([*good(), lost]) == [("not_lost", "one")]
 
 
+def waiting(at: float, job: str, reader: int) -> Event:
+    """Return the moment at which a reader begins to wait."""
+    return {"at": at, "event": "waiting", "job": job, "by": "asyncio, direct", "reader": reader}
+
+
+def test_a_reader_without_a_reply_is_found() -> None:
+    """A job is unanswered if one of its readers was never answered, even if another one was."""
+    answered = {**replied(3.5, "one", "ok", "r2", "r3"), "reader": 1}
+    events = [*good(), waiting(1.0, "one", 1), waiting(1.0, "one", 2), answered]
+
+    assert found(events) == [("answered", "one")]
+    assert found([*events, {**answered, "at": 4.0, "reader": 2}]) == []
+
+
+@pytest.mark.parametrize(("began", "ended", "late"), [(1.0, 18.0, False), (1.0, 19.0, True), (10.0, 19.0, False)])
+def test_a_reader_that_waits_for_a_reply_that_is_there_is_found(began: float, ended: float, *, late: bool) -> None:
+    """A reply reaches a reader within 15 s of the first reader, or of the moment at which it began to wait."""
+    answered = {**replied(ended, "one", "ok", "r2", "r3"), "reader": 2}
+
+    assert found([*good(), waiting(began, "one", 2), answered]) == ([("answered_in_time", "one")] if late else [])
+
+
 def test_a_duplicate_reply_is_found() -> None:
     """Two right answers of two executions are one too many, whether callers got both or Redis holds the other."""
     assert found([*good(), replied(4.0, "one", "ok", "r0", "r1")]) == [("one_reply", "one")]
@@ -222,6 +244,32 @@ def test_a_job_may_expire_once_its_time_is_up() -> None:
     late = 1.0 + TTL_S
 
     assert found([*bare, replied(late, "one", "expired"), stored(late, "one", "expired")]) == []
+
+
+@pytest.mark.parametrize(("by_s", "deserved"), [(58.0, True), (40.0, False), (-58.0, False)])
+def test_a_job_may_expire_early_if_the_clock_stepped_forth(by_s: float, *, deserved: bool) -> None:
+    """The server's clock decides about `expired`: its steps forth count towards the time to live."""
+    bare = without(without(good(), event="replied", job="one"), event="stored", job="one")
+    step: Event = {"at": 2.0, "event": "clock_stepped", "by_s": by_s}
+
+    events = [*bare, step, replied(3.5, "one", "expired"), stored(3.5, "one", "expired")]
+
+    assert found(events) == ([] if deserved else [("deserved", "one")])
+
+
+def test_a_long_answer_is_judged_by_its_digest() -> None:
+    """The history keeps a long answer as its length and digest: another one of the same length is wrong."""
+    cargo = Cargo("broad", 0, "wide", 50)
+    right = shorten([[answer(cargo.value()), "b0"]])
+    wrong = shorten([[answer(cargo.value())[:-1] + "x", "b0"]])
+    job = [submitted(1.0, "broad", "wide", kind="wide"), executed(2.0, "broad", 0, "b0")]
+
+    def ended(outputs: Any) -> list[tuple[str, str]]:
+        reply = {**replied(3.0, "broad", "ok"), "outputs": outputs}
+        return found([*good()[:-1], *job, reply, {**reply, "event": "stored"}, good()[-1]])
+
+    assert ended(right) == []
+    assert ended(wrong) == [("right", "broad")]
 
 
 def test_a_cancelled_job_that_was_answered_is_found() -> None:
