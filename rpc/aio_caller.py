@@ -147,7 +147,7 @@ class AsyncCaller:
         """Queue the jobs of a plan, wait for their replies, and return what it makes of them."""
         deadline = requests.deadline(plan.call)
         try:
-            return plan.answer(await self._replies(plan.jobs, deadline))
+            return plan.conclude(await self._replies(plan.jobs, deadline))
         except (Timeout, QueueFull, Unavailable, asyncio.CancelledError):
             if plan.call.get("cancel_abandoned"):
                 self._abandon(plan.jobs)

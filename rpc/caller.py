@@ -146,7 +146,7 @@ class Caller:
         """Queue the jobs of a plan, wait for their replies, and return what it makes of them."""
         deadline = requests.deadline(plan.call)
         try:
-            return plan.answer(self._replies(plan.jobs, deadline))
+            return plan.conclude(self._replies(plan.jobs, deadline))
         except (Timeout, QueueFull, Unavailable, KeyboardInterrupt, SystemExit):
             if plan.call.get("cancel_abandoned"):
                 self._abandon(plan.jobs)

@@ -4,13 +4,14 @@ Each conversation is a generator: it yields a round (commands that travel togeth
 same order, and returns its answer. `rpc.connection` has the blocking and the awaiting way to carry one out.
 """
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import accumulate, chain
 from typing import Any, Literal, TypeVar
 
 from rpc.codec import decode_reply, encode_reply
 from rpc.entries import job_fields, spread
-from rpc.errors import Cancelled, InvalidInput, QueueFull
+from rpc.errors import Cancelled, InvalidInput, QueueFull, RpcError
 from rpc.keys import LANES, Keys, check_job_id, check_model
 from rpc.messages import HOUR_MS, JOB_MARGIN_MS, Failure, Job, Reply
 from rpc.scripts import SCRIPTS
@@ -20,6 +21,8 @@ T = TypeVar("T")
 Command = tuple[Any, ...]
 Round = Sequence[Command]
 Call = Generator[Round, Any, T]
+Name = tuple[str, str]
+"""A job: its model and its id."""
 
 
 class Tolerant(list[Command]):
@@ -93,31 +96,112 @@ def _write(key: str, data: bytes, life_ms: int) -> Iterator[Command]:
         yield ("PEXPIRE", key, life_ms)
 
 
-def fetch(prefix: str, waits: Iterable[tuple[str, str]]) -> Call[dict[tuple[str, str], Reply]]:
+PIECE_BYTES = 32 * 1024
+"""How much of a reply one command reads: each piece has the socket's time limit for itself."""
+
+FIRST_PIECES, PIECES_TOGETHER = 2, 32
+"""How many pieces of a reply are read in its first round, and in each later one."""
+
+READ_TOGETHER, SURVEYED_TOGETHER = 16, 512
+"""How many replies, and how many states of jobs, are read in one round: others have the connection in between."""
+
+Settle = Callable[[Name, Reply], object]
+"""Takes the reply to a job as soon as it has arrived."""
+
+
+def fetch(prefix: str, names: Iterable[Name]) -> Call[dict[Name, Reply]]:
     """Return the replies that are there, by (model, job id)."""
-    by_model = _by_model(waits)
-    replies = yield [("MGET", *map(Keys(prefix, model).result, ids)) for model, ids in by_model.items()]
-    return {
-        (model, job_id): read_reply(value)
-        for (model, ids), values in zip(by_model.items(), replies, strict=True)
-        for job_id, value in zip(ids, values, strict=True)
-        if value is not None
-    }
+    replies: dict[Name, Reply] = {}
+    yield from deliver(prefix, names, replies.__setitem__)
+    return replies
 
 
-def missing(prefix: str, waits: Iterable[tuple[str, str]]) -> Call[set[tuple[str, str]]]:
-    """Return those of the jobs of which Redis knows neither the id nor a reply."""
-    by_model = _by_model(waits)
-    rounds = []
-    for model, ids in by_model.items():
-        keys = Keys(prefix, model)
-        rounds.append(("MGET", *map(keys.job, ids), *map(keys.result, ids)))
-    replies = yield rounds
-    lost = set()
-    for (model, ids), values in zip(by_model.items(), replies, strict=True):
-        known, answered = values[: len(ids)], values[len(ids) :]
-        lost |= {(model, ids[at]) for at in range(len(ids)) if known[at] is None and answered[at] is None}
-    return lost
+def deliver(prefix: str, names: Iterable[Name], settle: Settle) -> Call[None]:
+    """Hand each reply that is there to `settle` in the step in which its last byte arrives.
+
+    What has arrived is settled whatever becomes of the rest: a conversation that is cut, cancelled or fails later takes
+    nothing back. Replies are read in pieces of `PIECE_BYTES`, a bounded number of bytes a round.
+    """
+    for together in _runs(list(names), READ_TOGETHER):
+        yield from _deliver_together(prefix, together, settle)
+
+
+def _deliver_together(prefix: str, names: Sequence[Name], settle: Settle) -> Call[None]:
+    keys = [Keys(prefix, model).result(job_id) for model, job_id in names]
+    width = 1 + FIRST_PIECES
+    heard = yield Tolerant(command for key in keys for command in _pieces(key, 0, FIRST_PIECES))
+    parts = [heard[start : start + width] for start in range(0, len(heard), width)]
+    failed: RpcError | None = None
+    large = []
+    for name, key, (size, *pieces) in zip(names, keys, parts, strict=True):
+        error = next((part for part in (size, *pieces) if isinstance(part, RpcError)), None)
+        if error is not None and error.retryable:
+            failed = error
+        elif error is not None:
+            settle(name, Failure("model_error", f"the reply cannot be read: {error}"))
+        elif size == sum(map(len, pieces)):
+            _settle_whole(name, pieces, settle)
+        else:
+            large.append((name, key, size, pieces))
+    if failed is not None:
+        raise failed
+    for name, key, size, pieces in large:
+        if (yield from _read_rest(key, size, pieces)):
+            _settle_whole(name, pieces, settle)
+
+
+def _settle_whole(name: Name, pieces: Sequence[bytes], settle: Settle) -> None:
+    if value := b"".join(pieces):
+        settle(name, read_reply(value))
+
+
+def _read_rest(key: str, size: int, pieces: list[bytes]) -> Call[bool]:
+    """Add the pieces of a reply that are still missing; return whether it stayed the same one meanwhile."""
+    start = sum(map(len, pieces))
+    while start < size:
+        count = min(PIECES_TOGETHER, -(-(size - start) // PIECE_BYTES))
+        length, *more = yield _pieces(key, start, count)
+        if length != size:
+            return False
+        pieces += more
+        start += sum(map(len, more))
+    return start == size
+
+
+def _pieces(key: str, start: int, count: int) -> list[Command]:
+    """Return what reads the size of a reply and some pieces of it."""
+    starts = range(start, start + count * PIECE_BYTES, PIECE_BYTES)
+    return [("STRLEN", key), *(("GETRANGE", key, at, at + PIECE_BYTES - 1) for at in starts)]
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What Redis knows of jobs: those with a reply, and those of which it knows neither the id nor a reply."""
+
+    answered: list[Name] = field(default_factory=list)
+    missing: set[Name] = field(default_factory=set)
+
+
+def survey(prefix: str, names: Iterable[Name]) -> Call[Survey]:
+    """Return which of the jobs have a reply and which are unknown; no reply is read."""
+    found = Survey()
+    for together in _runs(list(names), SURVEYED_TOGETHER):
+        keys = [(Keys(prefix, model), job_id) for model, job_id in together]
+        # a job that ends in between has its reply before its id is gone
+        ids = [("STRLEN", key.job(job_id)) for key, job_id in keys]
+        heard = yield Tolerant([*ids, *(("STRLEN", key.result(job_id)) for key, job_id in keys)])
+        for name, known, size in zip(together, heard[: len(keys)], heard[len(keys) :], strict=True):
+            if isinstance(size, RpcError) and size.retryable:
+                raise size
+            if size:
+                found.answered.append(name)
+            elif known == 0:
+                found.missing.add(name)
+    return found
+
+
+def _runs(items: Sequence[T], most: int) -> Iterator[Sequence[T]]:
+    return (items[start : start + most] for start in range(0, len(items), most))
 
 
 def lost(prefix: str, waits: Iterable[tuple[str, str]]) -> Call[set[tuple[str, str]]]:

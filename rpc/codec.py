@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import fields
+from types import UnionType
 from typing import Any
 
 import msgpack
@@ -88,7 +89,7 @@ def _read_json_map(value: dict[str, Any]) -> Any:
     return value
 
 
-_META = [field.name for field in fields(Meta)]
+_META: dict[str, type] = {field.name: type(field.default) for field in fields(Meta)}
 
 
 def encode_reply(reply: Reply, encoding: Encoding = "msgpack", *, model: str = "") -> bytes:
@@ -116,19 +117,43 @@ def decode_reply(data: bytes) -> Reply:
 def decode_named_reply(data: bytes) -> tuple[str, Reply]:
     """Return whose reply it is, "" if it does not say, and the reply; raise `InvalidInput` if it is none."""
     body = from_json(data) if data[:1] == b"{" else unpack(data)
-    try:
-        return body.get("model", ""), _reply(body)
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
-        raise InvalidInput(f"reply lacks {error}") from error
+    if not isinstance(body, dict):
+        raise InvalidInput(f"reply must be a map, got {type(body).__name__}")
+    model = body.get("model", "")
+    if not isinstance(model, str):
+        raise InvalidInput(f"reply field 'model' must be str, got {type(model).__name__}")
+    return model, _reply(body)
 
 
 def _reply(body: Mapping[str, Any]) -> Reply:
-    if body["ok"]:
-        meta = body.get("meta", {})
-        # what a newer worker tells besides is not for this reader
-        return Success(body["result"], Meta(**{name: meta[name] for name in _META if name in meta}))
-    error = body["error"]
-    return Failure(error["code"], error["message"], error["retryable"])
+    if _field(body, "ok", bool):
+        return Success(_field(body, "result", dict | None), _meta(body.get("meta")))
+    error = _field(body, "error", dict)
+    return Failure(_field(error, "code", str), _field(error, "message", str), _field(error, "retryable", bool))
+
+
+def _field(body: Mapping[str, Any], name: str, kind: type | UnionType) -> Any:
+    """Return a field of a reply; raise `InvalidInput` if it is missing or of another type."""
+    try:
+        value = body[name]
+    except KeyError:
+        raise InvalidInput(f"reply lacks the field {name!r}") from None
+    if not isinstance(value, kind):
+        expected = getattr(kind, "__name__", str(kind))
+        raise InvalidInput(f"reply field {name!r} must be {expected}, got {type(value).__name__}")
+    return value
+
+
+def _meta(value: Any) -> Meta:
+    """Return the fields of `Meta` that have its types; a newer worker may send others, which are ignored."""
+    if not isinstance(value, dict):
+        return Meta()
+    return Meta(**{name: value[name] for name in _META if _fits(value.get(name), _META[name])})
+
+
+def _fits(value: Any, kind: type) -> bool:
+    # a whole number is a float as well, and True is no number
+    return isinstance(value, int | float if kind is float else kind) and not isinstance(value, bool)
 
 
 def to_json(value: Any) -> str:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from rpc import calls, requests
+from rpc import requests
 from rpc.connection import BlockingConnection, BlockingSubscription
 from rpc.deadlines import Deadline
 from rpc.errors import RpcError
@@ -42,7 +42,7 @@ class Listener:
     """The thread that hears of finished jobs, reads their replies and hands them out."""
 
     def __init__(self, settings: RedisSettings, connection: BlockingConnection, channel: str) -> None:
-        self.waits: Waits[Slot] = Waits()
+        self.waits: Waits[Slot] = Waits(Slot.put)
         self._settings = settings
         self._connection = connection
         self._channel = channel
@@ -60,7 +60,7 @@ class Listener:
 
     def look_at(self, names: Sequence[tuple[str, str]], *, until: Deadline) -> None:
         """Hand out replies that may be there already."""
-        self._hand_out(self.waits.collect(self._settings.prefix, names), until)
+        self._connection.run(self.waits.collect(self._settings.prefix, names), until=until)
 
     def stop(self) -> None:
         """End the thread and fail those who still wait."""
@@ -76,7 +76,7 @@ class Listener:
         while not self._stopped.is_set():
             try:
                 self._subscription.open()
-                self._hand_out(self.waits.collect(self._settings.prefix, self.waits.everything()))
+                self._connection.run(self.waits.catch_up(self._settings.prefix))
                 self._heard.set()
                 self._follow()
             except RpcError:
@@ -107,16 +107,10 @@ class Listener:
         due = now - self._swept_at >= every_s
         if due:
             self._swept_at = now
-            self._hand_out(self.waits.sweep(self._settings.prefix, now=now, quiet_s=every_s))
+            self._connection.run(self.waits.sweep(self._settings.prefix, now=now, quiet_s=every_s))
         return due
 
     def _hear(self, wake_up: WakeUp) -> None:
-        answers = self.waits.hear(wake_up)
-        if answers is None:
-            self._hand_out(self.waits.collect(self._settings.prefix, self.waits.named([wake_up.job_id])))
-        for slot, reply in answers or ():
-            slot.put(reply)
-
-    def _hand_out(self, call: calls.Call[list[tuple[Slot, Reply]]], until: Deadline | None = None) -> None:
-        for slot, reply in self._connection.run(call, until=until):
-            slot.put(reply)
+        if not self.waits.hear(wake_up):
+            names = self.waits.named([wake_up.job_id])
+            self._connection.run(self.waits.collect(self._settings.prefix, names))

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
 from rpc import inputs, requests, results
-from rpc.errors import InvalidInput, PartialFailure
+from rpc.errors import InvalidInput, ModelError, PartialFailure
 from rpc.inputs import Sent
-from rpc.messages import Job, Reply
+from rpc.messages import MOST_TOLD, Job, Reply
 from rpc.requests import Asked, CallOptions, OnError
 from rpc.results import Embeddings, Face, Transcript, Vector
 
@@ -79,6 +79,14 @@ class Plan(Generic[T]):
     jobs: Sequence[Job]
     call: CallOptions
     answer: Callable[[Sequence[Reply]], T]
+
+    def conclude(self, replies: Sequence[Reply]) -> T:
+        """Return the answer; raise the error of the replies, or `ModelError` if a result has not the form of its op."""
+        try:
+            return self.answer(replies)
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            text = f"the result of job {self.jobs[0].id} has not the form that its op promises: {error!r}"
+            raise ModelError(text[:MOST_TOLD]) from error
 
 
 def any_op(asked: Asked, given: Sequence[Any], call: CallOptions) -> Plan[Mapping[str, Any]]:

@@ -6,18 +6,18 @@ Redis has lost.
 """
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from rpc import calls
+from rpc.calls import Name
 from rpc.codec import decode_named_reply
 from rpc.deadlines import Deadline
 from rpc.errors import InvalidInput, JobLost
 from rpc.messages import Failure, Reply
 
 H = TypeVar("H")
-Name = tuple[str, str]
 
 SWEEPS = 2
 """How many sweeps a job is waited for before its entry is looked for, and not only what is known of its id."""
@@ -67,9 +67,14 @@ class _Wait(Generic[H]):
 
 
 class Waits(Generic[H]):
-    """What is waited for, by (model, job id); `H` is what the client sets when the reply is there."""
+    """What is waited for, by (model, job id); `put` gives a waiting `H` its reply, and may do so twice.
 
-    def __init__(self) -> None:
+    A job leaves the book only when all who wait for it have their answer, and in one step: nothing that cuts a
+    conversation, cancels a task or raises in a thread comes between the two.
+    """
+
+    def __init__(self, put: Callable[[H, Reply], None]) -> None:
+        self._put = put
         self._waits: dict[Name, _Wait[H]] = {}
         self._by_id: dict[str, set[Name]] = {}
         self._lock = threading.Lock()
@@ -95,11 +100,12 @@ class Waits(Generic[H]):
                 self._forget(name)
 
     def _forget(self, name: Name) -> None:
-        del self._waits[name]
-        names = self._by_id[name[1]]
+        # by id first: a book left in between is mended when the job is settled again
+        names = self._by_id.get(name[1], set())
         names.discard(name)
         if not names:
-            del self._by_id[name[1]]
+            self._by_id.pop(name[1], None)
+        del self._waits[name]
 
     def named(self, job_ids: Iterable[str]) -> list[Name]:
         """Return those waited for among the ids of a wake-up."""
@@ -116,45 +122,51 @@ class Waits(Generic[H]):
         with self._lock:
             return [handle for wait in self._waits.values() for handle in wait.handles]
 
-    def hear(self, wake_up: WakeUp) -> list[tuple[H, Reply]] | None:
-        """Return who can be answered by the reply that came with its wake-up; None if it has to be fetched.
+    def hear(self, wake_up: WakeUp) -> bool:
+        """Settle the job of a wake-up by the reply that came with it; return False if it has to be fetched.
 
         Ids are each model's own, so a reply that does not say whose it is answers nobody by itself.
         """
         if wake_up.reply is None:
-            return None
+            return False
         try:
             model, reply = decode_named_reply(wake_up.reply)
         except InvalidInput:
-            return None
-        return [(handle, reply) for handle in self._take((model, wake_up.job_id))] if model else None
+            return False
+        if model:
+            self.settle((model, wake_up.job_id), reply)
+        return bool(model)
 
-    def collect(self, prefix: str, names: Iterable[Name]) -> calls.Call[list[tuple[H, Reply]]]:
-        """Return who can be answered, and with what, of the names given."""
-        wanted = list(names)
-        replies = (yield from calls.fetch(prefix, wanted)) if wanted else {}
-        return [(handle, reply) for name, reply in replies.items() for handle in self._take(name)]
-
-    def _take(self, name: Name) -> list[H]:
+    def settle(self, name: Name, reply: Reply) -> None:
+        """Answer all who wait for a job, then forget it."""
         with self._lock:
             wait = self._waits.get(name)
             if wait is None:
-                return []
+                return
+            for handle in wait.handles:
+                self._put(handle, reply)
             self._forget(name)
-            return wait.handles
 
-    def sweep(self, prefix: str, *, now: float, quiet_s: float) -> calls.Call[list[tuple[H, Reply]]]:
-        """Return who can be answered of those not looked at for `quiet_s`, jobs found missing twice as lost."""
+    def collect(self, prefix: str, names: Iterable[Name]) -> calls.Call[None]:
+        """Settle those of the named jobs whose replies are there, each as its reply arrives."""
+        return calls.deliver(prefix, names, self.settle)
+
+    def catch_up(self, prefix: str) -> calls.Call[None]:
+        """Settle all whose replies are there."""
+        found = yield from calls.survey(prefix, self.everything())
+        yield from self.collect(prefix, found.answered)
+
+    def sweep(self, prefix: str, *, now: float, quiet_s: float) -> calls.Call[None]:
+        """Settle those not looked at for `quiet_s` whose replies are there; jobs found missing twice are lost."""
         with self._lock:
-            old = [name for name, wait in self._waits.items() if now - wait.looked_at >= quiet_s]
-        answers = yield from self.collect(prefix, old)
-        left = [name for name in old if name in self._waits]
-        missing = (yield from calls.missing(prefix, left)) if left else set()
-        searched = self._to_search(left, now, quiet_s)
-        missing |= (yield from calls.lost(prefix, searched)) if searched else set()
-        for name in self._lost(left, missing, now):
-            answers += [(handle, Missing.named(name)) for handle in self._take(name)]
-        return answers
+            quiet = [name for name, wait in self._waits.items() if now - wait.looked_at >= quiet_s]
+        found = yield from calls.survey(prefix, quiet)
+        yield from self.collect(prefix, found.answered)
+        unanswered = [name for name in quiet if name in self._waits]
+        searched = self._to_search(unanswered, now, quiet_s)
+        missing = found.missing | ((yield from calls.lost(prefix, searched)) if searched else set())
+        for name in self._lost(unanswered, missing, now):
+            self.settle(name, Missing.named(name))
 
     def _to_search(self, names: Iterable[Name], now: float, sweep_s: float) -> list[Name]:
         """Return those waited for so long that their entries are to be looked for: after times that double."""

@@ -1,7 +1,8 @@
 """A proxy in front of a server that loses replies: the command arrives and is carried out, its reply never comes.
 
 It also cuts a reply in its middle, holds all bytes back for a while, swallows the bytes of every open connection for
-good, drops what the server sends to subscribers, or stops reading from their connections.
+good, drops what the server sends to subscribers, or stops reading from their connections. It limits the bytes of
+replies per second and connection.
 """
 
 import contextlib
@@ -14,7 +15,7 @@ from typing import Self
 
 from tests.servers import Server
 
-CHUNK = 65_536
+CHUNK = 16_384
 
 AT_ONCE = struct.pack("ii", 1, 0)
 """The option of a socket that makes its end a reset."""
@@ -44,8 +45,10 @@ class Connection:
 class Proxy:
     """Passes bytes on in both directions, until it is told to swallow a reply and reset the line, or to be silent."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, *, bytes_per_s: float = float("inf")) -> None:
         self._server = server
+        self._bytes_per_s = bytes_per_s
+        self._ended = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._doomed: list[tuple[bytes, int]] = []
         self._guard = threading.Lock()
@@ -67,6 +70,7 @@ class Proxy:
         """Cut every line."""
         self._flowing.set()
         self._reading.set()
+        self._ended.set()
         with self._guard:
             sockets = [end for connection in self._connections for end in (connection.near, connection.far)]
             # a close alone would not wake a thread that waits in accept
@@ -192,6 +196,7 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := self._read(connection):
                 self._flowing.wait()
+                self._ended.wait(len(data) / self._bytes_per_s)
                 if connection.swallowed.is_set():
                     continue
                 if connection.subscribed.is_set() and self._deaf.is_set():

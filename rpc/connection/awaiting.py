@@ -185,12 +185,25 @@ class AwaitingConnection:
                 async with asyncio.timeout(self._timeout_s):
                     await self._raw.connect()
                     await self._raw.send_packed_command(self._pack(portion), check_health=False)
-            async with asyncio.timeout(self._timeout_s):
-                return [await self._reply() for _ in commands]
+            return await self._read_replies(len(commands))
         except BaseException:
             # a reply left unread would be taken for the answer to the next command
             await self._raw.disconnect(nowait=True)
             raise
+
+    async def _read_replies(self, count: int) -> list[Any]:
+        """Return the replies; the time limit counts anew whenever one has arrived."""
+        clock = asyncio.get_running_loop().time
+        replies = []
+        async with asyncio.timeout(self._timeout_s) as limit:
+            counted_from = clock()
+            for _ in range(count):
+                replies.append(await self._reply())
+                # to move a limit costs more than to look at the clock
+                if (now := clock()) - counted_from > self._timeout_s / 8:
+                    counted_from = now
+                    limit.reschedule(now + self._timeout_s)
+        return replies
 
     async def _reply(self) -> Any:
         try:

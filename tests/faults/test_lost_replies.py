@@ -117,7 +117,7 @@ def test_lines_that_are_reset_and_fall_silent(
     consumer = make_consumer()
     with Answering(consumer):
         for number in range(5):
-            for command in (run("submit"), b"MGET", b"SUBSCRIBE", b"PING"):
+            for command in (run("submit"), b"GETRANGE", b"SUBSCRIBE", b"PING"):
                 proxy.lose_reply_to(command)
             assert caller.call("m", "op", [number], timeout_s=LONG_S) == {"outputs": [number]}
         proxy.lose_no_more()

@@ -61,7 +61,7 @@ def test_a_reply_whose_fetching_failed_is_fetched_again(
     text = "x" * 50_000
     call = callers.start(callers.make(lossy).call, "m", "op", [text], timeout_s=LONG_S)
     delivery = read_one(consumer)
-    proxy.lose_reply_to(b"MGET")
+    proxy.lose_reply_to(b"GETRANGE")
 
     consumer.settle([echo(delivery)])
 

@@ -15,6 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from rpc.calls import read_reply
 from rpc.codec import ARRAY_TYPES, decode_reply, encode_reply, pack, to_json, unpack
 from rpc.entries import MOST_LEVELS, Malformed, job_fields, payload_of, read_blob, read_job
 from rpc.errors import InvalidInput, RpcError
@@ -229,6 +230,43 @@ def test_a_stored_reply_is_a_reply_or_refused_and_nothing_else(data: bytes) -> N
     """Whatever lies under a result key, a client reads a reply or gets `InvalidInput`."""
     with contextlib.suppress(InvalidInput):
         decode_reply(data)
+
+
+ERRORS = st.fixed_dictionaries({}, optional={"code": VALUES, "message": VALUES, "retryable": VALUES})
+REPLIES = st.fixed_dictionaries(
+    {},
+    optional={
+        "v": VALUES,
+        "ok": st.booleans() | VALUES,
+        "model": VALUES,
+        "result": VALUES,
+        "meta": VALUES | st.fixed_dictionaries({}, optional=dict.fromkeys(("worker", "attempts", "queued_ms"), VALUES)),
+        "error": ERRORS | VALUES,
+    },
+)
+
+
+@given(REPLIES)
+@example({"ok": False, "error": {"code": ["a"], "message": "m", "retryable": False}})
+@example({"ok": False, "error": {"code": {}, "message": "m", "retryable": False}})
+@example({"ok": False, "error": {"code": 5, "message": "m", "retryable": False}})
+@example({"ok": False, "error": {"code": "timeout", "message": {"a": 1}, "retryable": False}})
+@example({"ok": False, "error": {"code": "expired", "message": "m", "retryable": "no"}})
+@example({"ok": False, "model": ["m"], "error": {"code": "expired", "message": "m", "retryable": True}})
+@example({"ok": "no", "result": {}, "meta": {}})
+@example({"ok": True, "result": [1]})
+@example({"ok": True, "result": {}, "meta": {"queued_ms": "late", "attempts": True, "worker": None}})
+def test_every_field_of_a_reply_has_its_type_or_is_an_error(body: dict[str, Any]) -> None:
+    """A reply somebody else wrote is one whose fields have their types, and its error can be raised."""
+    reply = read_reply(msgpack.packb(body))
+
+    if isinstance(reply, Failure):
+        assert isinstance(reply.error(), RpcError)
+        assert {str, bool} == {type(reply.code), type(reply.message), type(reply.retryable)}
+    else:
+        assert isinstance(reply.result, dict | None)
+        assert {type(getattr(reply.meta, name)) for name in ("queued_ms", "prepare_ms", "infer_ms")} <= {int, float}
+        assert (type(reply.meta.worker), type(reply.meta.attempts)) == (str, int)
 
 
 @given(VALUES)
