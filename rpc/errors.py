@@ -132,7 +132,7 @@ BY_CODE: dict[str, type[RpcError]] = {
 }
 
 
-def from_code(code: str, message: str) -> RpcError:
+def from_code(code: object, message: object) -> RpcError:
     """Return the error of a reply; a code of a newer version, or one that is no str, becomes a `ModelError`."""
     kind = BY_CODE.get(code) if isinstance(code, str) else None
-    return kind(message) if kind else ModelError(f"{code}: {message}")
+    return kind(str(message)) if kind else ModelError(f"{code}: {message}")
