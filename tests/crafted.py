@@ -177,6 +177,80 @@ def huge_tiff() -> bytes:
     return struct.pack("<2sHI", b"II", 42, 8) + struct.pack("<H", len(tags)) + entries + struct.pack("<I", 0)
 
 
+def wav(samples: bytes, *, rate: int, channels: int) -> bytes:
+    """Return a WAV file of 16-bit samples."""
+    form = struct.pack("<HHIIHH", 1, channels, rate, 2 * rate * channels, 2 * channels, 16)
+    chunks = b"fmt " + struct.pack("<I", len(form)) + form + b"data" + struct.pack("<I", len(samples)) + samples
+    return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks
+
+
+def flv_of_key_frames(count: int) -> bytes:
+    """Return an FLV file of 20 blocks of PCM, whose metadata says that it has so many key frames (AMF 0, 2.2)."""
+
+    def text(name: bytes) -> bytes:
+        return struct.pack(">H", len(name)) + name
+
+    def tag(kind: int, body: bytes) -> bytes:
+        return bytes([kind]) + len(body).to_bytes(3, "big") + bytes(7) + body + struct.pack(">I", len(body) + 11)
+
+    lists = b"".join(
+        text(name) + b"\x0a" + struct.pack(">I", count) + (b"\0" + struct.pack(">d", 1.0)) * 50
+        for name in (b"times", b"filepositions")
+    )
+    frames = text(b"keyframes") + b"\x03" + lists + b"\0\0\x09"
+    metadata = b"\x02" + text(b"onMetaData") + b"\x08" + struct.pack(">I", 1) + frames + b"\0\0\x09"
+    return b"FLV\1\4" + struct.pack(">I", 9) + bytes(4) + tag(18, metadata) + tag(8, b"\x72" + bytes(1000)) * 20
+
+
+def transport_stream(tracks: int) -> bytes:
+    """Return an MPEG-TS of so many tracks of AC-3, each with one packet of rubbish (ISO/IEC 13818-1, 2.4)."""
+
+    def packet(pid: int, content: bytes) -> bytes:
+        stuffing = 183 - len(content)
+        field = bytes([stuffing]) + (b"\0" + b"\xff" * (stuffing - 1) if stuffing else b"")
+        return struct.pack(">BHB", 0x47, 0x4000 | pid, 0x30) + field + content
+
+    def section(table: int, content: bytes) -> bytes:
+        whole = bytes([table]) + struct.pack(">H", 0xB000 | len(content) + 4) + content
+        return b"\0" + whole + struct.pack(">I", _crc(whole))
+
+    pids = range(100, 100 + tracks)
+    programs = [pids[place : place + 30] for place in range(0, tracks, 30)]
+    sound = b"\0\0\1\xc0\0\0\x80\x80\5\x21\0\1\0\1" + b"\xff" * 160
+    packets = []
+    for number, program in enumerate(programs, start=1):
+        listed = struct.pack(">HBBBHH", 1, 0xC1, 0, 0, number, 0xE000 | 7000 + number)
+        tables = struct.pack(">HBBBHH", number, 0xC1, 0, 0, 0xE000 | program[0], 0xF000)
+        tables += b"".join(struct.pack(">BHH", 0x81, 0xE000 | pid, 0xF000) for pid in program)
+        packets += [packet(0, section(0, listed)), packet(7000 + number, section(2, tables))]
+        packets += [packet(pid, sound) for pid in program]
+    return b"".join(packets)
+
+
+def _crc(data: bytes) -> int:
+    """Return the checksum of a section of MPEG-TS: CRC-32 with its bits the other way round than zlib's."""
+    value = 0xFFFF_FFFF
+    for byte in data:
+        value ^= byte << 24
+        for _ in range(8):
+            value = (value << 1 ^ 0x04C1_1DB7 if value >> 31 else value << 1) & 0xFFFF_FFFF
+    return value
+
+
+def avi(*chunks: bytes, streams: int = 1) -> bytes:
+    """Return an AVI file of a second of mu-law, with these chunks behind the format of each of its streams."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return name + struct.pack("<I", len(content)) + content
+
+    head = chunk(b"avih", struct.pack("<14I", 40_000, 0, 0, 16, 10, 0, streams, 0, 0, 0, 0, 0, 0, 0))
+    track = chunk(b"strh", b"auds" + struct.pack("<11I8x", 0, 0, 0, 0, 1, 8000, 0, 8000, 0, 2**32 - 1, 1))
+    form = chunk(b"strf", struct.pack("<HHIIHHH", 7, 1, 8000, 8000, 1, 8, 0))
+    tracks = chunk(b"LIST", b"strl" + track + form + b"".join(chunks)) * streams
+    content = b"AVI " + chunk(b"LIST", b"hdrl" + head + tracks)
+    return chunk(b"RIFF", content + chunk(b"LIST", b"movi" + chunk(b"00wb", b"\x80" * 8000)))
+
+
 def wav_of_texts(recording: bytes, length: int) -> bytes:
     """Return a WAV file with a text in front of its sound that says it is so long, as does the list it is in."""
     texts = b"LIST" + struct.pack("<I", length) + b"INFOISFT" + struct.pack("<I", length - 12)

@@ -232,6 +232,13 @@ RECORDINGS_REFUSED: Mapping[str, Builder] = {
     "wav of a packed cover": lambda: crafted.chunked(wav(tone_speech(["one"])), packed_tag()),
     "aiff of a packed cover": lambda: crafted.chunked(audio("aiff", "pcm_s16be"), packed_tag()),
     "aac of a packed cover": aac_with_tag,
+    "flv of many key frames": lambda: crafted.flv_of_key_frames(2**28 - 1),
+    "avi of a long name": lambda: crafted.avi(b"strn" + struct.pack("<I", 2**31 - 16) + b"abc"),
+    "avi of many tracks": lambda: crafted.avi(streams=5000),
+    "mpeg-ts of many tracks": lambda: crafted.transport_stream(4000),
+    "mpeg-ts of as many tracks as are opened": lambda: crafted.transport_stream(299),
+    "au of many channels": lambda: b".snd" + struct.pack(">5I", 24, 2**32 - 1, 3, 8000, 60_000) + b"\x80" * 1_000_000,
+    "mpeg-ps of nothing": lambda: b"\0\0\1\xba\x44\0\4\0\4\1\0\0\3\xf8" * 200_000,
     "matroska of packed headers": lambda: crafted.matroska(
         8000.0, zlib.compress(b"\x80" * 8000), scope=3, private=zlib.compress(bytes(9_000_000), 9), tracks=20
     ),

@@ -24,19 +24,30 @@ PIECE = 1 << 20
 """Bytes that are written to such a file at a time."""
 
 
+TRUNCATED_S = 0.5
+"""A recording that ends so much earlier than its file says was cut off."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recording:
     """A decoded recording.
 
     Attributes:
         samples: int16, mono, `RATE` a second.
-        declared_s: how long the container says it is, if it says so.
+        declared_s: at which second the audio track ends by its own account, if it has one.
         file: where the samples lie, if they do not in memory.
+        ended_early: whether the file was cut off, or could be decoded no further.
     """
 
     samples: NDArray[np.int16]
     declared_s: float | None = None
     file: mmap.mmap | None = None
+    ended_early: bool = False
+
+    @property
+    def truncated(self) -> bool:
+        """Whether it ends earlier than its file says, or could be decoded no further."""
+        return self.ended_early or (self.declared_s or 0.0) - self.duration_s > TRUNCATED_S
 
     @property
     def duration_s(self) -> float:
@@ -120,10 +131,10 @@ class Hearing:
                 file.close()
             raise NoSpace(f"out of memory for a recording in {tempfile.gettempdir()}: {error.strerror}") from error
 
-    def recording(self, declared_s: float | None) -> Recording:
-        """Return what has come."""
+    def recording(self, declared_s: float | None, *, ended_early: bool = False) -> Recording:
+        """Return the recording made of the samples so far."""
         if not self._file:
-            return Recording(np.frombuffer(self._memory, np.int16), declared_s)
+            return Recording(np.frombuffer(self._memory, np.int16), declared_s, None, ended_early)
         self._empty(self._file)
         file = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
-        return Recording(np.frombuffer(file, np.int16), declared_s, file)
+        return Recording(np.frombuffer(file, np.int16), declared_s, file, ended_early)

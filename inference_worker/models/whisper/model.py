@@ -32,9 +32,6 @@ WIDENED = {"float32": 2}
 KEPT = {"window", "segments", "language", "probability"}
 """What is kept of a window."""
 
-TRUNCATED_S = 0.5
-"""A recording that ends so much earlier than its file says was cut off."""
-
 
 class Whisper(Model):
     """op `transcribe`: recordings -> transcripts with openai-whisper's fields. The unit is a window of up to 30 s."""
@@ -106,9 +103,7 @@ class Whisper(Model):
         return self._units(audio.decode(given, longest_s=self.runtime.max_audio_s), asked)
 
     def _units(self, recording: Recording, asked: Asked) -> list[Unit]:
-        declared_s = recording.declared_s or 0.0
-        truncated = declared_s - recording.duration_s > TRUNCATED_S
-        heard = Heard(asked, recording.duration_s, truncated, asked.language)
+        heard = Heard(asked, recording.duration_s, recording.truncated, asked.language)
         group = (asked.timestamps, asked.beam_size)
         places = windows.pack(speech.stretches(recording.samples)) if asked.vad else windows.cut(recording.samples)
         # a recording without speech still has a language and a length to be told
