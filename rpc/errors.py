@@ -11,11 +11,16 @@ Fault = Literal["caller", "server", "nobody"]
 
 
 class RpcError(Exception):
-    """The root of everything this project raises to its users."""
+    """The root of everything this project raises to its users.
+
+    Attributes:
+        public: what to tell those who are to learn nothing of the server's address; "" where the message will do.
+    """
 
     code: ClassVar[str] = "error"
     retryable: ClassVar[bool] = False
     fault: ClassVar[Fault] = "server"
+    public: str = ""
 
 
 class InvalidInput(RpcError):

@@ -3,9 +3,10 @@
 import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
-from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+
+from rpc.redis_url import RedisUrl, parse_redis_url
 
 ENVIRONMENT = {
     "url": ("REDIS_URL",),
@@ -49,16 +50,15 @@ def complaint(error: ValidationError, origin: Mapping[str, str]) -> SettingError
 
 def _redis_url(url: Any) -> Any:
     text = url.get_secret_value() if isinstance(url, SecretStr) else str(url)
-    if urlsplit(text).scheme not in {"redis", "rediss", "unix"}:
-        raise ValueError("must start with redis://, rediss:// or unix://")
-    return url
+    parse_redis_url(text)
+    return SecretStr(text.strip())
 
 
 class RedisSettings(BaseModel):
     """How this process reaches Redis.
 
     Attributes:
-        url: redis://, rediss:// (TLS) or unix://; may hold user and password.
+        url: redis://, rediss:// (TLS) or unix://; may hold user and password. See `rpc.redis_url`.
         prefix: the first part of every key and channel.
         connect_timeout_s: seconds one attempt to connect may take.
         socket_timeout_s: seconds a reply may take before the connection is given up.
@@ -68,7 +68,7 @@ class RedisSettings(BaseModel):
         max_input_bytes: the largest input a job may have at all.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     url: Annotated[SecretStr, BeforeValidator(_redis_url)] = SecretStr("redis://127.0.0.1:6379/0")
     prefix: str = Field("penstock", pattern=r"^[A-Za-z0-9_.:-]{1,64}$")
@@ -90,11 +90,11 @@ class RedisSettings(BaseModel):
             raise complaint(error, origin) from None
 
     @property
+    def server(self) -> RedisUrl:
+        """The URL, read."""
+        return parse_redis_url(self.url.get_secret_value())
+
+    @property
     def address(self) -> str:
-        """The URL without its password, for people."""
-        url = self.url.get_secret_value()
-        parts = urlsplit(url)
-        if parts.password is None:
-            return url
-        host = parts.netloc.rpartition("@")[2]
-        return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
+        """The URL without its secrets, for people."""
+        return str(self.server)

@@ -61,7 +61,8 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGTERM, interrupt)
 
 
-def _installed(kind: Kind) -> Kind:
+def installed(kind: Kind) -> Kind:
+    """Return the kind of a server; skip or fail where it is not installed."""
     if binary(kind) is None:
         if kind == "redis" and os.environ.get("PENSTOCK_REQUIRE_REDIS") != "1":
             pytest.skip("redis-server is not installed")
@@ -72,7 +73,7 @@ def _installed(kind: Kind) -> Kind:
 @pytest.fixture(scope="session", params=KINDS)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Yield a running server that all tests share; each uses keys of its own on it."""
-    kind = _installed(request.param)
+    kind = installed(request.param)
     with Server(kind, tmp_path_factory.mktemp(kind)) as running:
         yield running
 
@@ -80,7 +81,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture(params=KINDS)
 def own_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
     """Yield a running server of the test's own, to be emptied, killed and filled."""
-    kind = _installed(request.param)
+    kind = installed(request.param)
     # with everysec a kill may cost what was written while the last fsync was going on
     with Server(kind, tmp_path / kind, fsync="always") as running:
         yield running

@@ -80,7 +80,11 @@ def of_error(error: RpcError) -> Problem:
     if isinstance(error, PartialFailure) and error.failed:
         place, first = min(error.failed.items())
         return replace(of_error(first), param=param_of(("input", place)), detail=str(error))
-    return of_code(error.code, str(error), retry_after_s=error.retry_after_s if isinstance(error, QueueFull) else None)
+    return of_code(
+        error.code,
+        error.public or str(error),
+        retry_after_s=error.retry_after_s if isinstance(error, QueueFull) else None,
+    )
 
 
 def of_code(code: str, message: str, *, retry_after_s: float | None = None) -> Problem:

@@ -21,6 +21,7 @@ from rpc.connection.faults import SCRIPT_LOADS, checked, failed_over, translated
 from rpc.connection.master_probe import MasterProbe
 from rpc.deadlines import Deadline
 from rpc.errors import Unavailable
+from rpc.redis_url import RedisUrl
 from rpc.settings import RedisSettings
 
 T = TypeVar("T")
@@ -39,10 +40,10 @@ class _Talk:
     answer: asyncio.Future[Any]
     commands: Round = ()
 
-    def hear(self, replies: list[Any] | None, address: str) -> bool:
+    def hear(self, replies: list[Any] | None, server: RedisUrl) -> bool:
         """Go on with the replies; return whether there is more to say."""
         try:
-            heard = replies if replies is None else checked(self.commands, replies, address)
+            heard = replies if replies is None else checked(self.commands, replies, server)
             self.commands = self.call.send(heard)
         except StopIteration as done:
             if not self.answer.done():
@@ -77,7 +78,7 @@ class AwaitingConnection:
     """
 
     def __init__(self, settings: RedisSettings) -> None:
-        self._address = settings.address
+        self._server = settings.server
         self._timeout_s = settings.socket_timeout_s
         self._raw = awaiting(settings)
         self._pack = fast_pack or self._raw.pack_commands
@@ -99,11 +100,11 @@ class AwaitingConnection:
             async with asyncio.timeout(until.patience_s(time.monotonic())):
                 return await self._run(call)
         except TimeoutError:
-            raise Unavailable(f"Redis at {self._address}: no answer until the time was up") from None
+            raise Unavailable(f"Redis at {self._server}: no answer until the time was up") from None
 
     async def _run(self, call: Call[T]) -> T:
         talk = _Talk(call, asyncio.get_running_loop().create_future())
-        if talk.hear(None, self._address):
+        if talk.hear(None, self._server):
             self._waiting.append(talk)
             self._handed_over.set()
             if self._owner is None:
@@ -114,7 +115,7 @@ class AwaitingConnection:
     async def run_here(self, call: Call[T]) -> T:
         """Do the same from a task that is never cancelled but to close the client; it saves a turn of the loop."""
         talk = _Talk(call, asyncio.get_running_loop().create_future())
-        more = talk.hear(None, self._address)
+        more = talk.hear(None, self._server)
         while more:
             async with self._socket:
                 more = bool(await self._serve([talk]))
@@ -133,7 +134,7 @@ class AwaitingConnection:
     async def _serve(self, talks: list[_Talk]) -> list[_Talk]:
         """Carry every conversation one round further; return those that have more to say."""
         try:
-            with translated(self._address):
+            with translated(self._server):
                 replies = await self._replies([command for talk in talks for command in talk.commands])
         except asyncio.CancelledError:
             _fail(talks, Unavailable("the client was closed"))
@@ -143,7 +144,7 @@ class AwaitingConnection:
         except Exception as error:  # noqa: BLE001 (the task that owns the socket must outlive whatever goes wrong)
             left = [talk for talk in talks if self._can_be_said(talk)]
             return _fail(talks, error) if len(left) == len(talks) else left
-        return [talk for talk in talks if talk.hear([replies.popleft() for _ in talk.commands], self._address)]
+        return [talk for talk in talks if talk.hear([replies.popleft() for _ in talk.commands], self._server)]
 
     def _can_be_said(self, talk: _Talk) -> bool:
         """Return whether there are bytes for what a conversation says; if not, that is its error and nobody else's."""
@@ -237,7 +238,7 @@ class AwaitingSubscription:
     """One channel, read by one task."""
 
     def __init__(self, settings: RedisSettings, channel: str) -> None:
-        self._address = settings.address
+        self._server = settings.server
         self._channel = channel
         self._timeout_s = settings.socket_timeout_s
         self._raw = awaiting(settings)
@@ -245,7 +246,7 @@ class AwaitingSubscription:
 
     async def open(self) -> None:
         """Subscribe and wait until the server has confirmed it."""
-        with translated(self._address):
+        with translated(self._server):
             await self._raw.disconnect(nowait=True)
             async with asyncio.timeout(self._timeout_s):
                 await self._raw.connect()
@@ -255,7 +256,7 @@ class AwaitingSubscription:
 
     async def read(self, timeout_s: float) -> bytes | None:
         """Return the next message, or None if none came in time."""
-        with translated(self._address):
+        with translated(self._server):
             try:
                 heard = await self._raw.read_response(timeout=timeout_s, disconnect_on_error=False)
             except RedisTimeoutError:
@@ -266,7 +267,7 @@ class AwaitingSubscription:
 
     async def ping(self) -> None:
         """Ask for a sign of life, which is read like a message; raise if none came since it was last asked for."""
-        with translated(self._address):
+        with translated(self._server):
             if self._unanswered:
                 raise RedisTimeoutError("the subscription has fallen silent")
             self._unanswered = True

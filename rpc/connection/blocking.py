@@ -32,7 +32,7 @@ class BlockingConnection:
 
     def __init__(self, settings: RedisSettings, *, block_s: float = 0.0) -> None:
         self._settings = settings
-        self._address = settings.address
+        self._server = settings.server
         self._patience_s = settings.socket_timeout_s + block_s
         self._raw = blocking(settings, block_s=block_s)
         self._is_open = False
@@ -53,7 +53,7 @@ class BlockingConnection:
 
     def send(self, commands: Round, *, until: Deadline | None = None) -> list[Any]:
         """Return the replies to commands sent together; the scripts are loaded if the server lacks them."""
-        with self._turn(until), translated(self._address):
+        with self._turn(until), translated(self._server):
             replies = self._exchange(commands, until)
             for _ in range(SCRIPT_LOADS):
                 again = unknown_scripts(replies)
@@ -62,12 +62,12 @@ class BlockingConnection:
                 loaded = self._exchange([*LOAD_SCRIPTS, *(commands[index] for index in again)], until)
                 for index, reply in zip(again, loaded[len(LOAD_SCRIPTS) :], strict=True):
                     replies[index] = reply
-        return checked(commands, replies, self._address)
+        return checked(commands, replies, self._server)
 
     @contextmanager
     def _turn(self, until: Deadline | None) -> Iterator[None]:
         if not self._lock.acquire(timeout=-1 if until is None else until.patience_s(time.monotonic())):
-            raise Unavailable(f"Redis at {self._address}: timed out behind other threads that use the connection")
+            raise Unavailable(f"Redis at {self._server}: timed out behind other threads that use the connection")
         try:
             yield
         finally:
@@ -128,14 +128,14 @@ class BlockingSubscription:
     """One channel, read by one thread."""
 
     def __init__(self, settings: RedisSettings, channel: str) -> None:
-        self._address = settings.address
+        self._server = settings.server
         self._channel = channel
         self._raw = blocking(settings)
         self._unanswered = False
 
     def open(self) -> None:
         """Subscribe and wait until the server has confirmed it."""
-        with translated(self._address):
+        with translated(self._server):
             self._raw.disconnect()
             self._raw.connect()
             self._raw.send_command("SUBSCRIBE", self._channel, check_health=False)
@@ -144,7 +144,7 @@ class BlockingSubscription:
 
     def read(self, timeout_s: float) -> bytes | None:
         """Return the next message, or None if none came in time."""
-        with translated(self._address):
+        with translated(self._server):
             if not self._raw.can_read(timeout_s):
                 return None
             heard = self._raw.read_response()
@@ -153,7 +153,7 @@ class BlockingSubscription:
 
     def ping(self) -> None:
         """Ask for a sign of life, which is read like a message; raise if none came since it was last asked for."""
-        with translated(self._address):
+        with translated(self._server):
             if self._unanswered:
                 raise RedisTimeoutError("the subscription has fallen silent")
             self._unanswered = True

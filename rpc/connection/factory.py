@@ -3,13 +3,18 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
+from redis.asyncio.connection import Connection as AwaitingTcp
 from redis.asyncio.connection import ConnectionPool as AwaitingPool
+from redis.asyncio.connection import SSLConnection as AwaitingTls
+from redis.asyncio.connection import UnixDomainSocketConnection as AwaitingUnix
 from redis.asyncio.retry import Retry as AwaitingRetry
 from redis.backoff import NoBackoff
+from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.connection import ConnectionPool as BlockingPool
 from redis.retry import Retry as BlockingRetry
 
 from rpc.calls import Command, Round
+from rpc.redis_url import CERT_REQS, DEFAULT_PORT, TRUTH, RedisUrl
 from rpc.scripts import SCRIPTS
 from rpc.settings import RedisSettings
 
@@ -61,23 +66,39 @@ def _habits(settings: RedisSettings, block_s: float) -> dict[str, Any]:
         "health_check_interval": 0,
         "decode_responses": False,
     }
-    if not settings.url.get_secret_value().startswith("unix:"):
-        habits["socket_keepalive"] = True
-    return habits
+    return habits | _location(settings.server)
+
+
+def _location(server: RedisUrl) -> dict[str, Any]:
+    """Return what redis-py's connections take of an address."""
+    location: dict[str, Any] = {
+        "db": server.db or 0,
+        "username": server.username or None,
+        "password": server.password,
+        **server.options,
+    }
+    if server.scheme == "unix":
+        return {**location, "path": server.path}
+    if "ssl_cert_reqs" in server.options:
+        location["ssl_cert_reqs"] = CERT_REQS[server.options["ssl_cert_reqs"].lower()]
+    if "ssl_check_hostname" in server.options:
+        location["ssl_check_hostname"] = TRUTH[server.options["ssl_check_hostname"].lower()]
+    return {**location, "host": server.host, "port": server.port or DEFAULT_PORT, "socket_keepalive": True}
 
 
 def blocking(settings: RedisSettings, *, block_s: float = 0.0) -> BlockingRaw:
     """Return a connection, not yet open, whose commands block up to `block_s` seconds on the server's side."""
-    url = settings.url.get_secret_value()
-    pool: Any = BlockingPool.from_url(url, retry=BlockingRetry(NoBackoff(), 0), **_habits(settings, block_s))
+    kinds = {"redis": Connection, "rediss": SSLConnection, "unix": UnixDomainSocketConnection}
+    habits = _habits(settings, block_s)
+    # a pool fills in what a connection takes only from one
+    pool: Any = BlockingPool(kinds[settings.server.scheme], retry=BlockingRetry(NoBackoff(), 0), **habits)
     return cast("BlockingRaw", pool.make_connection())
 
 
 def awaiting(settings: RedisSettings) -> AwaitingRaw:
     """Return an asyncio connection, not yet open."""
-    url = settings.url.get_secret_value()
-    habits = _habits(settings, 0.0)
+    kinds = {"redis": AwaitingTcp, "rediss": AwaitingTls, "unix": AwaitingUnix}
     # bounded around a whole exchange instead of around each of its replies
-    habits["socket_timeout"] = None
-    pool: Any = AwaitingPool.from_url(url, retry=AwaitingRetry(NoBackoff(), 0), **habits)
+    habits = _habits(settings, 0.0) | {"socket_timeout": None}
+    pool: Any = AwaitingPool(kinds[settings.server.scheme], retry=AwaitingRetry(NoBackoff(), 0), **habits)
     return cast("AwaitingRaw", pool.make_connection())

@@ -9,6 +9,7 @@ from redis import exceptions as redis_errors
 
 from rpc.calls import Round, Tolerant
 from rpc.errors import QueueFull, RpcError, Unavailable
+from rpc.redis_url import RedisUrl
 
 
 class NoGroup(RpcError):
@@ -82,19 +83,35 @@ def failed_over(replies: Sequence[Any]) -> bool:
 
 
 @contextmanager
-def translated(address: str) -> Iterator[None]:
+def translated(server: RedisUrl) -> Iterator[None]:
     """Turn whatever redis-py raises about a connection into `Unavailable`."""
     try:
         yield
     except (redis_errors.RedisError, OSError) as error:
-        raise Unavailable(f"Redis at {address}: {str(error) or type(error).__name__}") from error
+        text = str(error) or type(error).__name__
+        shown = server.redacted(text)
+        # a server that does not know AUTH repeats its arguments: then a traceback must not show the cause either
+        raise _about(server, Unavailable, f": {shown}") from (error if shown == text else None)
 
 
-def translate(error: Exception, address: str) -> RpcError:
+def translate(error: Exception, server: RedisUrl) -> RpcError:
     """Return what an error reply of the server means here."""
     kind = _meaning(error).kind
     refused = " refused a command" if kind is RpcError else ""
-    return kind(f"Redis at {address}{refused}: {error}")
+    return _about(server, kind, f"{refused}: {server.redacted(str(error))}")
+
+
+def _about(server: RedisUrl, kind: type[RpcError], text: str) -> RpcError:
+    error = kind(f"Redis at {server}{text}")
+    error.public = _PUBLIC.get(kind, "Redis refused a command")
+    return error
+
+
+_PUBLIC: dict[type[RpcError], str] = {
+    Unavailable: "Redis does not answer, or does not serve now",
+    QueueFull: "Redis is full",
+}
+"""What callers of the gateway read, who are to learn neither the host nor the user of the server."""
 
 
 SCRIPT_LOADS = 5
@@ -106,11 +123,11 @@ def unknown_scripts(replies: Sequence[Any]) -> list[int]:
     return [index for index, reply in enumerate(replies) if isinstance(reply, redis_errors.NoScriptError)]
 
 
-def checked(commands: Round, replies: list[Any], address: str) -> list[Any]:
+def checked(commands: Round, replies: list[Any], server: RedisUrl) -> list[Any]:
     """Return the replies with errors translated; raise the first one unless the round is `Tolerant`."""
     for index, reply in enumerate(replies):
         if isinstance(reply, Exception):
-            error = translate(reply, address)
+            error = translate(reply, server)
             if not isinstance(commands, Tolerant):
                 raise error
             replies[index] = error

@@ -353,6 +353,24 @@ def test_wrong_settings_are_named() -> None:
 
 
 @pytest.mark.parametrize(
+    ("command", "url"),
+    [
+        ("status", "redis://:trout/pond@db:6379"),
+        ("worker", "redis://db?password=troutpond&decode_responses=1"),
+        ("gateway", "unix:///run/redis.sock?password=trout#pond"),
+    ],
+)
+def test_a_url_that_cannot_be_used_is_refused_without_its_password(command: str, url: str) -> None:
+    """Every process that reads the URL ends with 2 and one line that names the variable and shows no secret."""
+    ended = penstock(command, more={"REDIS_URL": url})
+
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
+    assert "REDIS_URL: " in ended.stderr
+    assert "trout" not in ended.stderr
+    assert "pond" not in ended.stderr
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         ("nonsense",),

@@ -6,8 +6,9 @@ from redis import exceptions as redis_errors
 from rpc.calls import Tolerant
 from rpc.connection.faults import NoGroup, checked, failed_over, translate, translated, unknown_scripts
 from rpc.errors import QueueFull, RpcError, Unavailable
+from rpc.redis_url import parse_redis_url
 
-ADDRESS = "redis://:***@db"
+SERVER = parse_redis_url("redis://:swordfish@db")
 
 
 @pytest.mark.parametrize(
@@ -33,10 +34,10 @@ ADDRESS = "redis://:***@db"
 )
 def test_an_error_reply_means_one_thing_here(error: Exception, expected: type[RpcError]) -> None:
     """Whether redis-py keeps the code in the text or in its class, the same error comes out, with the address."""
-    ours = translate(error, ADDRESS)
+    ours = translate(error, SERVER)
 
     assert expected is type(ours)
-    assert ADDRESS in str(ours)
+    assert str(SERVER) in str(ours)
     assert str(error) in str(ours)
 
 
@@ -66,7 +67,7 @@ FAILED_OVER = [
 @pytest.mark.parametrize("error", FAILED_OVER, ids=str)
 def test_a_server_that_is_not_the_master_is_a_lost_connection(error: Exception) -> None:
     """The reply is `Unavailable`, which callers and workers retry, and the connection is not used again."""
-    assert type(translate(error, ADDRESS)) is Unavailable
+    assert type(translate(error, SERVER)) is Unavailable
     assert failed_over([b"OK", error])
 
 
@@ -103,7 +104,7 @@ def test_other_error_replies_keep_the_connection(error: Exception) -> None:
 )
 def test_whatever_breaks_a_connection_is_unavailable(error: Exception) -> None:
     """Callers handle one error for a Redis that cannot be reached, and read which and why."""
-    with pytest.raises(Unavailable, match=r"Redis at redis://:\*\*\*@db: .+") as raised, translated(ADDRESS):
+    with pytest.raises(Unavailable, match=r"Redis at redis://:\*\*\*@db: .+") as raised, translated(SERVER):
         raise error
 
     assert raised.value.__cause__ is error
@@ -114,12 +115,12 @@ def test_the_first_error_of_a_round_is_raised() -> None:
     replies = [b"OK", redis_errors.ResponseError("NOGROUP"), redis_errors.ResponseError("WRONGTYPE")]
 
     with pytest.raises(NoGroup):
-        checked([("A",), ("B",), ("C",)], replies, ADDRESS)
+        checked([("A",), ("B",), ("C",)], replies, SERVER)
 
 
 def test_a_tolerant_round_gets_its_errors_as_values() -> None:
     """A conversation that expects some commands to fail sees which did."""
-    ok, error = checked(Tolerant([("A",), ("B",)]), [b"OK", redis_errors.ResponseError("NOGROUP")], ADDRESS)
+    ok, error = checked(Tolerant([("A",), ("B",)]), [b"OK", redis_errors.ResponseError("NOGROUP")], SERVER)
 
     assert (ok, type(error)) == (b"OK", NoGroup)
 
