@@ -28,7 +28,7 @@ def _locked(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
     with Server(kind, tmp_path / kind, options=options) as server, Redis.from_url(server.url, protocol=2) as raw:
         raw.config_set("requirepass", PASSWORD)
         raw.auth(PASSWORD)
-        raw.execute_command("ACL", "SETUSER", "user", "on", f">{PASSWORD}", "~*", "&*", "+@all")  # type: ignore[no-untyped-call]
+        raw.execute_command("ACL", "SETUSER", "user", "on", f">{PASSWORD}", "~*", "&*", "+@all")
         yield server
 
 

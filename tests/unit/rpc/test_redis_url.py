@@ -148,7 +148,7 @@ def outputs(url: str, secret: str) -> list[str]:
     """Return all that is shown of a URL, and of what a server may say of its password."""
     shown = []
     try:
-        RedisSettings(url=url)  # type: ignore[arg-type]  # pydantic makes a secret of it
+        RedisSettings.model_validate({"url": url})
     except ValueError as error:
         # of a direct validation, as a service's own settings class may make
         shown += [str(error), repr(error), "".join(traceback.format_exception(error))]
