@@ -105,7 +105,8 @@ def job(asked: Asked, inputs: Sequence[Any], call: CallOptions) -> Job:
         id=call.get("job_id") or new_job_id(),
         lane=check_lane(call.get("lane", LANES[0])),
         ttl_ms=max(1, int(timeout_s * 1000)),
-        keep_ms=int(keep_s * 1000),
+        # 0 keeps nothing, which is not what a very short time means
+        keep_ms=max(1, int(keep_s * 1000)) if keep_s else 0,
         reply=asked.reply,
         sink=call.get("sink", ""),
     )

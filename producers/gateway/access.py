@@ -7,6 +7,7 @@ from pydantic import SecretStr
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from producers.gateway import problems
+from producers.gateway.owners import SCOPE_KEY, owner_of
 from producers.gateway.problems import Problem
 from producers.gateway.root_path import route_path
 
@@ -30,26 +31,28 @@ def value_of(scope: Scope, name: bytes) -> bytes:
 
 
 class Access:
-    """Lets requests through that name one of the keys; everybody if there are none."""
+    """Lets requests through that name one of the keys."""
 
     def __init__(self, app: ASGIApp, keys: Sequence[SecretStr]) -> None:
         self._app = app
-        self._keys = [key.get_secret_value().encode() for key in keys]
+        secrets = [key.get_secret_value().encode() for key in keys]
+        self._owners = {secret: owner_of(secret) for secret in secrets}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or answer that it is not let in."""
-        if scope["type"] != "http" or route_path(scope) in OPEN or self._admits(scope):
-            await self._app(scope, receive, send)
-        else:
-            await problems.response(DENIED)(scope, receive, send)
+        """Pass a request on with its owner's name, or answer that it is not let in."""
+        if scope["type"] == "http" and route_path(scope) not in OPEN:
+            owner = self._owner(scope)
+            if owner is None:
+                await problems.response(DENIED)(scope, receive, send)
+                return
+            scope[SCOPE_KEY] = owner
+        await self._app(scope, receive, send)
 
-    def _admits(self, scope: Scope) -> bool:
-        if not self._keys:
-            return True
+    def _owner(self, scope: Scope) -> str | None:
         scheme, _, key = value_of(scope, b"authorization").partition(b" ")
         # every key is compared, so that the time tells nothing of which one was close
-        matches = [hmac.compare_digest(key.strip(), known) for known in self._keys]
-        return scheme.lower() == b"bearer" and any(matches)
+        matches = [owner for known, owner in self._owners.items() if hmac.compare_digest(key.strip(), known)]
+        return matches[0] if matches and scheme.lower() == b"bearer" else None
 
 
 class Origins:

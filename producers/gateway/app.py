@@ -25,6 +25,7 @@ from producers.gateway.heads import Heads
 from producers.gateway.hosts import Hosts, names_of
 from producers.gateway.ignored_fields import IgnoredFields
 from producers.gateway.problems import ABSENT, INVALID, Problem, Refused
+from producers.gateway.refusals import response_for
 from producers.gateway.root_path import RootPath
 from producers.gateway.settings import GatewaySettings
 from rpc import RedisSettings
@@ -94,10 +95,9 @@ def _front(settings: GatewaySettings) -> list[Middleware]:
 
 
 async def _on_rpc_error(request: Request, error: Exception) -> Response:
-    del request
     if not isinstance(error, RpcError):
         raise error
-    return problems.response(problems.of_error(error))
+    return response_for(request.scope, error)
 
 
 async def _on_invalid(request: Request, error: Exception) -> Response:
@@ -113,9 +113,8 @@ CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "
 
 
 async def _on_http(request: Request, error: Exception) -> Response:
-    del request
     if isinstance(error, Refused):
-        return problems.response(error.problem)
+        return response_for(request.scope, error)
     if not isinstance(error, HTTPException | StarletteHTTPException):
         raise error
     kind = ABSENT if error.status_code == 404 else INVALID  # noqa: PLR2004 (OpenAI's type of it)

@@ -16,6 +16,7 @@ from producers.gateway.directory import Directory
 from producers.gateway.headers import timeout_s, timings
 from producers.gateway.leaving import Gone, while_connected
 from producers.gateway.metrics import Metrics
+from producers.gateway.owners import stored_id
 from producers.gateway.problems import ABSENT, BROKEN, Problem, Refused
 from producers.gateway.settings import GatewaySettings
 from rpc import AsyncClient, RedisSettings
@@ -24,7 +25,7 @@ from rpc.errors import Timeout, Unavailable
 from rpc.idempotency import claim
 from rpc.inspection import ModelState
 from rpc.keys import check_lane, check_model
-from rpc.messages import Job, Reply
+from rpc.messages import Job, Reply, Success
 from rpc.plans import Plan
 from rpc.requests import DEFAULT_TIMEOUT_S, CallOptions
 
@@ -95,7 +96,7 @@ class Desk:
         if lane := request.headers.get("x-penstock-lane"):
             call["lane"] = check_lane(lane)
         if name := idempotency.name_of(request):
-            call["job_id"] = idempotency.job_id(name)
+            call["job_id"] = stored_id(request, idempotency.job_id(name))
             call["cancel_abandoned"] = False
         return call
 
@@ -124,6 +125,7 @@ class Desk:
         told: list[Reply] = []
 
         def answer(replies: Sequence[Reply]) -> T:
+            _check_kept(replies)
             told.extend(replies)
             return plan.answer(replies)
 
@@ -154,6 +156,7 @@ class Desk:
                 await self._cancel(model, job_id)
             raise
         told = await self._kept(model, job_id)
+        _check_kept(told)
         self.metrics.batched(model, told)
         return Answered(value, timings(told))
 
@@ -167,6 +170,13 @@ class Desk:
         with contextlib.suppress(Unavailable):
             return list((await self.light.ask(fetch(self.redis.prefix, [(model, job_id)]))).values())
         return []
+
+
+def _check_kept(replies: Sequence[Reply]) -> None:
+    """Raise `Refused` if a job succeeded whose result was not kept: its caller joined it, and has nothing to read."""
+    if any(isinstance(reply, Success) and reply.result is None for reply in replies):
+        text = "the job is done, and its result was not kept: it was first submitted with keep_s 0"
+        raise Refused(Problem(410, "result_not_kept", text))
 
 
 def desk_of(request: Request) -> Desk:

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from producers.gateway import problems
 from producers.gateway.problems import Refused
+from producers.gateway.refusals import response_for
 from producers.gateway.root_path import route_path
 from rpc.errors import RpcError
 
@@ -29,10 +29,8 @@ class Express:
             return
         try:
             response = await handler(Request(scope, receive, send))
-        except RpcError as error:
-            response = problems.response(problems.of_error(error))
-        except Refused as error:
-            response = problems.response(error.problem)
+        except (RpcError, Refused) as error:
+            response = response_for(scope, error)
         await response(scope, receive, send)
 
 

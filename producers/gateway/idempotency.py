@@ -20,7 +20,9 @@ def name_of(request: Request) -> str | None:
         return None
     if not _KEY.fullmatch(key):
         raise InvalidInput("the Idempotency-Key is not 1 to 255 printable ASCII characters")
-    whose = request.headers.get("authorization", "")
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    # one caller may spell its key in several ways
+    whose = f"Bearer {secret.strip()}" if scheme.lower() == "bearer" else f"{scheme} {secret}".strip()
     return hashlib.sha256(f"{whose}\n{request.method}\n{request.url.path}\n{key}".encode()).hexdigest()
 
 

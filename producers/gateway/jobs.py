@@ -11,15 +11,17 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
-from producers.gateway import events, problems, scanner, uploads
-from producers.gateway.desk import Desk, desk_of
+from producers.gateway import events, idempotency, problems, scanner, uploads
+from producers.gateway.desk import Answered, Desk, desk_of
+from producers.gateway.owners import stored_id, without_owner
 from producers.gateway.problems import ABSENT, Problem, Refused
+from producers.gateway.refusals import problem_for
 from producers.gateway.uploads import Body
 from rpc import plans, requests
 from rpc.calls import fetch
 from rpc.codec import to_json
 from rpc.errors import InvalidInput, RpcError, Unavailable
-from rpc.messages import Reference, Reply, Success
+from rpc.messages import Reference, Reply, Success, new_job_id
 from rpc.parts import Progress
 from rpc.requests import DEFAULT_TIMEOUT_S, QUEUED_TIMEOUT_S, Asked, CallOptions
 
@@ -44,6 +46,9 @@ CALL = {"job_id": str, "lane": str, "timeout_s": float, "keep_s": float}
 LOOK_S = 0.25
 """Seconds between two looks at a job that is followed."""
 
+MIN_KEEP_S = 1.0
+"""The shortest time a result is kept for a caller that waits: it has to be fetched meanwhile."""
+
 MANY_NUMBERS = 10_000
 """More numbers than this are not written while others wait for the loop."""
 
@@ -65,13 +70,21 @@ async def submit(request: Request) -> Response:
     # only who waits for as long as it takes has a patience that bounds the job
     patient = wait is not None and not wait[1] and wanted.op != "transcribe"
     call = desk.options(request, default_s=DEFAULT_TIMEOUT_S if patient else QUEUED_TIMEOUT_S)
+    key = idempotency.name_of(request)
     call.update(_call(told))  # type: ignore[typeddict-item]
-    if "job_id" in call:
-        # whoever names a job may come back for it
-        call["cancel_abandoned"] = False
+    job_id = told.get("job_id") or (idempotency.job_id(key) if key else "")
+    # a caller that names its job may come back for it
+    call["cancel_abandoned"] = not job_id
+    job_id = job_id or new_job_id()
+    call["job_id"] = stored_id(request, job_id)
     if wait is None:
-        return _queued(request, wanted.model, await _submit(desk, request, wanted, call, body.content))
-    return await _waited(desk, request, wanted, call, body.content, float(wait[1]) if wait[1] else None)
+        await _submit(desk, request, wanted, call, body.content)
+        return _queued(request, wanted.model, job_id)
+    wait_s = float(wait[1]) if wait[1] else None
+    answered = await _waited(desk, request, wanted, call, body.content, wait_s)
+    if answered is None:
+        return _queued(request, wanted.model, job_id)
+    return await _succeeded(wanted.model, job_id, answered.value, answered.headers)
 
 
 def with_all_files(body: Body) -> dict[str, Any]:
@@ -156,28 +169,26 @@ async def _waited(
     call: CallOptions,
     content: Sequence[bytes],
     wait_s: float | None,
-) -> Response:
+) -> Answered[Mapping[str, Any]] | None:
+    """Return the result of a job, or None if it is not there in the time its caller waits."""
     await desk.served(wanted.model, wanted.op)
+    if call.get("keep_s", MIN_KEEP_S) < MIN_KEEP_S:
+        text = f"keep_s must be at least {MIN_KEEP_S} with Prefer: wait, got {call['keep_s']}"
+        raise Refused(Problem(422, "invalid_input", text, param="keep_s"))
     if wait_s is not None and wait_s < call["timeout_s"]:
         # the job goes on when the caller has waited enough
-        job_id = await _submit(desk, request, wanted, call, content)
+        await _submit(desk, request, wanted, call, content)
         cancels = call.get("cancel_abandoned", False)
-        within = await desk.answer_within(request, wanted.model, job_id, wait_s, cancels=cancels)
-        if within is None:
-            return _queued(request, wanted.model, job_id)
-        return await _succeeded(wanted.model, job_id, within.value, within.headers)
+        return await desk.answer_within(request, wanted.model, call["job_id"], wait_s, cancels=cancels)
     asked = desk.client(wanted.size).asked(wanted.model, wanted.op, wanted.options)
-    plan = plans.any_op(asked, wanted.inputs, call)
-    answered = await desk.answer(request, plan, content=content)
-    return await _succeeded(wanted.model, plan.jobs[0].id, answered.value, answered.headers)
+    return await desk.answer(request, plans.any_op(asked, wanted.inputs, call), content=content)
 
 
-async def _submit(desk: Desk, request: Request, wanted: Wanted, call: CallOptions, content: Sequence[bytes]) -> str:
+async def _submit(desk: Desk, request: Request, wanted: Wanted, call: CallOptions, content: Sequence[bytes]) -> None:
     job = requests.job(Asked(wanted.model, wanted.op, wanted.options), wanted.inputs, call)
     await desk.claim(request, [job], content)
     told = CallOptions(**{name: value for name, value in call.items() if name != "cancel_abandoned"})  # type: ignore[typeddict-item]
-    told["job_id"] = job.id
-    return await desk.client(wanted.size).submit(wanted.model, wanted.op, wanted.inputs, wanted.options, **told)
+    await desk.client(wanted.size).submit(wanted.model, wanted.op, wanted.inputs, wanted.options, **told)
 
 
 async def _succeeded(model: str, job_id: str, result: Mapping[str, Any], headers: Mapping[str, str]) -> Response:
@@ -191,36 +202,38 @@ async def _written(told: Mapping[str, Any]) -> str:
     return await asyncio.to_thread(to_json, told) if many else to_json(told)
 
 
-def _named(job: str) -> tuple[str, str]:
-    """Return model and id of a job as this gateway calls it; a model's name has no colon."""
+def _named(request: Request, job: str) -> tuple[str, str]:
+    """Return the model of a job as a caller names it, and the id Redis knows it by; a model's name has no colon."""
     model, _, job_id = job.partition(":")
-    return model, job_id
+    return model, stored_id(request, job_id)
 
 
 @router.get("/v1/jobs/{job}")
 async def look(request: Request, job: str) -> Response:
     """Return how far a job is, and its result or error once it has one."""
-    told = await _state(desk_of(request), job)
+    told = await _state(request, job)
     return Response(await _written(told), media_type="application/json")
 
 
-async def _state(desk: Desk, job: str) -> dict[str, Any]:
-    model, job_id = _named(job)
+async def _state(request: Request, job: str) -> dict[str, Any]:
+    desk, (model, job_id) = desk_of(request), _named(request, job)
     progress = await desk.light.progress(model, job_id)
     told: dict[str, Any] = {"id": job, "object": "job", "model": model}
     if progress.state == "finished":
         replies = await desk.light.ask(fetch(desk.redis.prefix, [(model, job_id)]))
         if replies:
-            return {**told, **_ended(replies[model, job_id])}
+            return {**told, **_ended(request, replies[model, job_id])}
     if progress.state in {"unknown", "finished"}:
         raise Refused(Problem(404, "job_not_found", f"there is no job {job[:200]!r} (any more)", ABSENT))
     return {**told, **_under_way(progress)}
 
 
-def _ended(reply: Reply) -> dict[str, Any]:
+def _ended(request: Request, reply: Reply) -> dict[str, Any]:
     if isinstance(reply, Success):
         return {"state": "succeeded", "result": reply.result, "meta": asdict(reply.meta)}
-    return {"state": "cancelled" if reply.code == "cancelled" else "failed", "error": reply.as_dict()}
+    message = without_owner(request.scope, reply.message)
+    state = "cancelled" if reply.code == "cancelled" else "failed"
+    return {"state": state, "error": {**reply.as_dict(), "message": message}}
 
 
 def _under_way(progress: Progress) -> dict[str, Any]:
@@ -235,7 +248,7 @@ def _under_way(progress: Progress) -> dict[str, Any]:
 @router.delete("/v1/jobs/{job}")
 async def cancel(request: Request, job: str) -> Response:
     """Cancel a job unless it is answered already; say what came of it."""
-    outcome = await desk_of(request).light.cancel(*_named(job))
+    outcome = await desk_of(request).light.cancel(*_named(request, job))
     if outcome == "unknown":
         raise Refused(Problem(404, "job_not_found", f"there is no job {job[:200]!r} (any more)", ABSENT))
     return Response(to_json({"id": job, "object": "job", "state": outcome}), media_type="application/json")
@@ -244,23 +257,22 @@ async def cancel(request: Request, job: str) -> Response:
 @router.get("/v1/jobs/{job}/events")
 async def follow(request: Request, job: str) -> StreamingResponse:
     """Tell how far a job is whenever that changes, until it has its result or error."""
-    desk = desk_of(request)
-    first = await _state(desk, job)
-    return events.streamed(_events(desk, job, first))
+    first = await _state(request, job)
+    return events.streamed(_events(request, job, first))
 
 
-async def _events(desk: Desk, job: str, told: dict[str, Any]) -> AsyncIterator[bytes]:
+async def _events(request: Request, job: str, told: dict[str, Any]) -> AsyncIterator[bytes]:
     said_at = time.monotonic()
     yield await _event(told)
     while "meta" not in told and "error" not in told:
         await asyncio.sleep(LOOK_S)
         try:
-            now = await _state(desk, job)
+            now = await _state(request, job)
         except Unavailable:
             # Redis may come back, and the job with it
             now = told
         except (Refused, RpcError) as error:
-            yield events.event(problems.body(problems.of(error)), name="error")
+            yield events.event(problems.body(problem_for(request.scope, error)), name="error")
             return
         if now != told:
             said_at, told = time.monotonic(), now

@@ -111,6 +111,7 @@ TITLES_OF_STATUS: Mapping[int, str] = {
     405: "Method not allowed",
     408: "The body came too slowly",
     409: "Cancelled",
+    410: "Not kept",
     413: "Too large",
     415: "Media type not supported",
     422: "The request cannot be served as it is",

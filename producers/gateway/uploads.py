@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 from fastapi import Request, UploadFile
 from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json
 
 from producers.gateway.ignored_fields import given_fields
+from producers.gateway.json_bodies import check_object, json_object, parse_object, values_of
 from producers.gateway.problems import Problem, Refused, param_of
 from producers.gateway.scanner import Scanner, decoded, field, too_large
 from rpc.errors import InvalidInput
@@ -147,21 +147,16 @@ async def _chunks(request: Request) -> AsyncIterator[bytes]:
 
 
 async def _parsed(text: bytes) -> dict[str, Any]:
-    if len(text) > SMALL and values_of(text) > MOST_VALUES:
+    if len(text) <= SMALL:
+        return json_object(text)
+    # each step takes its time, and others have the loop in between
+    if values_of(text, most=MOST_VALUES) > MOST_VALUES:
         raise _too_much(f"{MOST_VALUES} values")
-    # counting took its time
     await asyncio.sleep(0)
-    return json_object(text)
-
-
-def values_of(text: bytes) -> int:
-    """Return about how many values JSON has, at most twice too many; it takes a while, but less than to parse them."""
-    plain = text.replace(b"\\\\", b"").replace(b'\\"', b"")
-    strings = plain.count(b'"') // 2
-    if strings > MOST_VALUES:
-        return strings
-    between = b"".join(plain.split(b'"')[::2])
-    return strings + sum(map(between.count, (b",", b"[", b"{")))
+    parsed = parse_object(text)
+    await asyncio.sleep(0)
+    check_object(text, parsed)
+    return parsed
 
 
 def _too_much(what: str) -> Refused:
@@ -199,17 +194,6 @@ def check_none(left: Mapping[str, bytes]) -> None:
 def _unwrapped(text: str) -> bytes:
     """Return base64 without the ends of its lines."""
     return text.replace("\n", "").replace("\r", "").encode()
-
-
-def json_object(content: bytes) -> dict[str, Any]:
-    """Return the JSON object of a body, or raise `Refused`."""
-    try:
-        value = from_json(content, allow_inf_nan=False)
-    except ValueError as error:
-        raise Refused(Problem(400, "invalid_json", f"the body is no JSON: {error}")) from None
-    if not isinstance(value, dict):
-        raise InvalidInput("the body is no JSON object")
-    return value
 
 
 def valid(kind: type[Fields], told: Mapping[str, Any]) -> Fields:

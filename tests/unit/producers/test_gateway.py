@@ -15,13 +15,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.gateway import jobs, problems, scanner, uploads
+from producers.gateway import jobs, json_bodies, problems, scanner, uploads
 from producers.gateway.directory import Watch
 from producers.gateway.envelope import FAULT
+from producers.gateway.json_bodies import json_object
 from producers.gateway.problems import Refused
 from producers.gateway.scanner import Scanner
 from producers.gateway.settings import GatewaySettings
-from producers.gateway.uploads import Base64Field, Body, json_object, of_data_uri, with_files
+from producers.gateway.uploads import Base64Field, Body, of_data_uri, with_files
 from rpc.errors import BY_CODE, InvalidInput, PartialFailure, QueueFull, Timeout
 from rpc.inspection import LaneState, ModelState
 from rpc.settings import SettingError
@@ -208,7 +209,7 @@ def test_equal_bodies_have_equal_content_and_others_do_not() -> None:
 )
 def test_values_are_counted_and_texts_are_not_looked_into(text: bytes, least: int, most: int) -> None:
     """So that a limit on them is none on what people write."""
-    assert least <= uploads.values_of(text) <= most
+    assert least <= json_bodies.values_of(text, most=uploads.MOST_VALUES) <= most
 
 
 @pytest.mark.bound
@@ -232,7 +233,12 @@ def _reading_ms(body: bytes) -> Iterator[float]:
     for start in range(0, len(body), PIECE):
         yield _took_ms(partial(taking.feed, body[start : start + PIECE]))
     rest = bytes(taking.rest)
-    last: list[Callable[[], object]] = [partial(uploads.values_of, rest), partial(json_object, rest), taking.files]
+    last: list[Callable[[], object]] = [
+        partial(json_bodies.values_of, rest, most=uploads.MOST_VALUES),
+        partial(json_bodies.parse_object, rest),
+        partial(json_bodies.check_object, rest, json_bodies.parse_object(rest)),
+        taking.files,
+    ]
     yield from map(_took_ms, last)
 
 
