@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 import pytest
-from pydantic import SecretStr
 from redis import Redis
 
 from rpc import RedisSettings
@@ -215,10 +214,11 @@ SECRETS = ("gate:", "gate'", "user gate", "127.0.0.1", "hidden", "NOPERM", "WRON
 
 def test_nobody_is_told_where_redis_is(server: Server, raw: "Redis") -> None:
     """Neither its address nor user nor password, while it refuses a command, shuts the gateway out, or is away."""
-    raw.execute_command("ACL", "SETUSER", "gate", "on", ">hidden-secret", "~*", "&*", "+@all", "-smembers", "-xinfo")
+    commands = ["+@all", "-smembers", "-xinfo"]
+    raw.acl_setuser("gate", enabled=True, passwords=["+hidden-secret"], keys=["*"], channels=["*"], commands=commands)
     with a_gateway(server.port) as refused:
         answers = [refused.request(*how) for how in QUICK]
-        raw.execute_command("ACL", "DELUSER", "gate")
+        raw.acl_deluser("gate")
         answers += [refused.request(*how) for how in QUICK]
     port = free_port()
     with a_gateway(port) as away, ThreadPoolExecutor(8) as threads:
@@ -238,6 +238,7 @@ PATIENT.append(("GET", "/v1/models/whisper-1"))
 @contextlib.contextmanager
 def a_gateway(port: int) -> Iterator[httpx2.Client]:
     """Yield a client of a gateway that reaches Redis at a port as a user of its own."""
-    settings = RedisSettings(url=SecretStr(f"redis://gate:hidden-secret@127.0.0.1:{port}/0"), socket_timeout_s=1.0)
+    url = f"redis://gate:hidden-secret@127.0.0.1:{port}/0"
+    settings = RedisSettings.from_env({}, url=url, socket_timeout_s=1.0)
     with GatewayThread(settings) as running, httpx2.Client(base_url=running.url, timeout=LONG_S) as client:
         yield client
