@@ -272,7 +272,7 @@ def _texts(texts: list[str], file: str | None) -> list[str]:
         return texts
     try:
         return embedding.lines_of(file)
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise typer.BadParameter(f"--file {file}: {error}") from error
 
 

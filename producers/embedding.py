@@ -44,9 +44,19 @@ class Answer:
 
 
 def lines_of(path: str) -> list[str]:
-    """Return the lines of a file, or of standard input for `-`."""
-    text = sys.stdin.read() if path == STANDARD_INPUT else Path(path).read_text("utf-8")
-    return text.splitlines()
+    """Return the lines of a file, or of standard input for `-`; bytes that are not UTF-8 are lone surrogates.
+
+    Raises `ValueError` if it holds zero bytes, as a text in UTF-16 does: none of its lines would be right.
+    """
+    content = sys.stdin.buffer.read() if path == STANDARD_INPUT else Path(path).read_bytes()
+    if b"\0" in content:
+        raise ValueError("expected a text in UTF-8, got one with zero bytes")
+    return content.decode("utf-8-sig", "surrogateescape").splitlines()
+
+
+def printable(text: str) -> str:
+    r"""Return a text that can be written anywhere: half a character is written as `\udcff`."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def answers(
@@ -61,7 +71,7 @@ def answers(
         except PartialFailure as partial:
             vectors, failed = partial.vectors, partial.failed
         yield [
-            Answer(text, None if index in failed else vectors[index], failed.get(index))
+            Answer(printable(text), None if index in failed else vectors[index], failed.get(index))
             for index, text in enumerate(chunk)
         ]
 
@@ -82,7 +92,7 @@ def all_outputs(
 
 def _answer_of(made: Embeddings, index: int, text: str, error: RpcError | None) -> Answer:
     if error is not None:
-        return Answer(text, None, error)
+        return Answer(printable(text), None, error)
     more: dict[str, Any] = {"truncated": made.truncated[index]}
     if made.sparse is not None:
         more["sparse"] = {str(token): weight for token, weight in made.sparse[index].items()}

@@ -6,17 +6,34 @@ from langchain_core.embeddings import Embeddings
 
 from rpc import AsyncClient, Client, RedisSettings
 from rpc.keys import Lane
+from rpc.plans import ListOptions
+from rpc.requests import OnError
 
 
 class PenstockEmbeddings(Embeddings):
-    """Embeds texts with a model behind the queue; vectors have unit norm."""
+    """Embeds texts with a model behind the queue; vectors have unit norm.
+
+    A text that fails, such as a blank chunk, fails its call with `PartialFailure`, which names its index and has the
+    vectors of the others. With `on_error="nan"` its vector is NaN instead, for callers that drop such rows.
+    """
 
     def __init__(
-        self, model: str = "bge-m3", *, settings: RedisSettings | None = None, lane: Lane = "interactive"
+        self,
+        model: str = "bge-m3",
+        *,
+        settings: RedisSettings | None = None,
+        lane: Lane = "interactive",
+        dimensions: int | None = None,
+        on_error: OnError = "raise",
     ) -> None:
         self.model = model
+        self._options: ListOptions = {
+            "model": model,
+            "lane": lane,
+            "dimensions": dimensions,
+            "on_error": on_error,
+        }
         self._settings = settings or RedisSettings.from_env()
-        self._lane: Lane = lane
         self._client = Client(settings=self._settings)
         self._awaiting: tuple[asyncio.AbstractEventLoop, AsyncClient] | None = None
 
@@ -24,7 +41,7 @@ class PenstockEmbeddings(Embeddings):
         """Return the vectors of texts, in their order."""
         if not texts:
             return []
-        vectors: list[list[float]] = self._client.embed_texts(texts, model=self.model, lane=self._lane).tolist()
+        vectors: list[list[float]] = self._client.embed_texts(texts, **self._options).tolist()
         return vectors
 
     def embed_query(self, text: str) -> list[float]:
@@ -35,7 +52,7 @@ class PenstockEmbeddings(Embeddings):
         """Return the vectors of texts, in their order."""
         if not texts:
             return []
-        found = await self._of_this_loop().embed_texts(texts, model=self.model, lane=self._lane)
+        found = await self._of_this_loop().embed_texts(texts, **self._options)
         vectors: list[list[float]] = found.tolist()
         return vectors
 

@@ -69,14 +69,16 @@ class AsyncClient(AsyncCaller):
         model: str = "siglip",
         normalize: bool = True,
         outputs: Sequence[str] | None = None,
+        dimensions: int | None = None,
         **call: Unpack[CallOptions],
     ) -> Vector | Embeddings:
         """Return the vector of a text, float32 (d,), of unit norm unless `normalize` is off.
 
-        With `outputs` ("dense", "sparse", "colbert"; bge-m3 has them), the embeddings of one text.
+        With `outputs` ("dense", "sparse", "colbert"; bge-m3 has them), the embeddings of one text. With `dimensions`,
+        the first so many numbers of the vector, scaled to unit norm again unless `normalize` is off.
         """
         asked = self.asked(model, "embed_text", plans.text_options(outputs, normalize=normalize))
-        return await self.carry_out(plans.embed_text(asked, text, call))
+        return await self.carry_out(plans.embed_text(asked, text, call, dimensions))
 
     @overload
     async def embed_texts(
@@ -96,6 +98,7 @@ class AsyncClient(AsyncCaller):
         normalize: bool = True,
         outputs: Sequence[str] | None = None,
         on_error: OnError = "raise",
+        dimensions: int | None = None,
         **call: Unpack[CallOptions],
     ) -> Vector | Embeddings:
         """Return the vectors of texts, float32 (n, d), in their order; with `outputs`, their embeddings.
@@ -103,7 +106,7 @@ class AsyncClient(AsyncCaller):
         If some texts failed, raises `PartialFailure`, or with `on_error="nan"` leaves NaN rows.
         """
         asked = self.asked(model, "embed_text", plans.text_options(outputs, normalize=normalize))
-        return await self.carry_out(plans.embed_texts(asked, texts, call, on_error=on_error))
+        return await self.carry_out(plans.embed_texts(asked, texts, call, on_error=on_error, dimensions=dimensions))
 
     async def embed_image(
         self,
@@ -112,6 +115,7 @@ class AsyncClient(AsyncCaller):
         model: str = "siglip",
         normalize: bool = True,
         shrink: bool = True,
+        dimensions: int | None = None,
         **call: Unpack[CallOptions],
     ) -> Vector:
         """Return the vector of a picture, float32 (d,), of unit norm unless `normalize` is off.
@@ -122,7 +126,8 @@ class AsyncClient(AsyncCaller):
         """
         asked = self.asked(model, "embed_image", {"normalize": normalize})
         sees = await self._sees(model, asked=shrink)
-        return await self.carry_out(await asyncio.to_thread(plans.embed_image, asked, image, call, sees=sees))
+        planned = partial(plans.embed_image, asked, image, call, sees=sees, dimensions=dimensions)
+        return await self.carry_out(await asyncio.to_thread(planned))
 
     async def embed_images(
         self,
@@ -132,12 +137,13 @@ class AsyncClient(AsyncCaller):
         normalize: bool = True,
         shrink: bool = True,
         on_error: OnError = "raise",
+        dimensions: int | None = None,
         **call: Unpack[CallOptions],
     ) -> Vector:
         """Return the vectors of pictures, float32 (n, d), in their order; see `embed_image` and `embed_texts`."""
         asked = self.asked(model, "embed_image", {"normalize": normalize})
         sees = await self._sees(model, asked=shrink)
-        planned = partial(plans.embed_images, asked, images, call, sees=sees, on_error=on_error)
+        planned = partial(plans.embed_images, asked, images, call, sees=sees, on_error=on_error, dimensions=dimensions)
         return await self.carry_out(await asyncio.to_thread(planned))
 
     async def detect_faces(

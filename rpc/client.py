@@ -69,14 +69,16 @@ class Client(Caller):
         model: str = "siglip",
         normalize: bool = True,
         outputs: Sequence[str] | None = None,
+        dimensions: int | None = None,
         **call: Unpack[CallOptions],
     ) -> Vector | Embeddings:
         """Return the vector of a text, float32 (d,), of unit norm unless `normalize` is off.
 
-        With `outputs` ("dense", "sparse", "colbert"; bge-m3 has them), the embeddings of one text.
+        With `outputs` ("dense", "sparse", "colbert"; bge-m3 has them), the embeddings of one text. With `dimensions`,
+        the first so many numbers of the vector, scaled to unit norm again unless `normalize` is off.
         """
         asked = self.asked(model, "embed_text", plans.text_options(outputs, normalize=normalize))
-        return self.carry_out(plans.embed_text(asked, text, call))
+        return self.carry_out(plans.embed_text(asked, text, call, dimensions))
 
     @overload
     def embed_texts(self, texts: Sequence[str], *, outputs: None = None, **rest: Unpack[ListOptions]) -> Vector: ...
@@ -94,6 +96,7 @@ class Client(Caller):
         normalize: bool = True,
         outputs: Sequence[str] | None = None,
         on_error: OnError = "raise",
+        dimensions: int | None = None,
         **call: Unpack[CallOptions],
     ) -> Vector | Embeddings:
         """Return the vectors of texts, float32 (n, d), in their order; with `outputs`, their embeddings.
@@ -101,7 +104,7 @@ class Client(Caller):
         If some texts failed, raises `PartialFailure`, or with `on_error="nan"` leaves NaN rows.
         """
         asked = self.asked(model, "embed_text", plans.text_options(outputs, normalize=normalize))
-        return self.carry_out(plans.embed_texts(asked, texts, call, on_error=on_error))
+        return self.carry_out(plans.embed_texts(asked, texts, call, on_error=on_error, dimensions=dimensions))
 
     def embed_image(
         self,
@@ -110,6 +113,7 @@ class Client(Caller):
         model: str = "siglip",
         normalize: bool = True,
         shrink: bool = True,
+        dimensions: int | None = None,
         **call: Unpack[CallOptions],
     ) -> Vector:
         """Return the vector of a picture, float32 (d,), of unit norm unless `normalize` is off.
@@ -119,7 +123,8 @@ class Client(Caller):
         off. A file that cannot be read is an `OSError`.
         """
         asked = self.asked(model, "embed_image", {"normalize": normalize})
-        return self.carry_out(plans.embed_image(asked, image, call, sees=self._sees(model, asked=shrink)))
+        sees = self._sees(model, asked=shrink)
+        return self.carry_out(plans.embed_image(asked, image, call, sees=sees, dimensions=dimensions))
 
     def embed_images(
         self,
@@ -129,12 +134,14 @@ class Client(Caller):
         normalize: bool = True,
         shrink: bool = True,
         on_error: OnError = "raise",
+        dimensions: int | None = None,
         **call: Unpack[CallOptions],
     ) -> Vector:
         """Return the vectors of pictures, float32 (n, d), in their order; see `embed_image` and `embed_texts`."""
         asked = self.asked(model, "embed_image", {"normalize": normalize})
         sees = self._sees(model, asked=shrink)
-        return self.carry_out(plans.embed_images(asked, images, call, sees=sees, on_error=on_error))
+        plan = plans.embed_images(asked, images, call, sees=sees, on_error=on_error, dimensions=dimensions)
+        return self.carry_out(plan)
 
     def detect_faces(
         self,

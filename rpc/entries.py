@@ -53,7 +53,7 @@ def spread(job: Job, *, inline_bytes: int) -> tuple[Job, dict[int, bytes]]:
         _check_not_reserved(given)
         if size_of(given) > inline_bytes:
             packed = not isinstance(given, bytes)
-            blobs[number] = pack(given) if packed else given
+            blobs[number] = _packed(given, number) if packed else given
             inputs[number] = Blob(number, packed)
     return (replace(job, inputs=inputs), blobs) if blobs else (job, blobs)
 
@@ -102,7 +102,24 @@ def job_fields(job: Job) -> list[str | bytes | int]:
     if job.sink:
         fields += ["sink", job.sink]
     inputs = [_input_map(given) for given in job.inputs]
-    return [*fields, "payload", pack({"inputs": inputs, "options": dict(job.options)})]
+    return [*fields, "payload", _payload(inputs, job.options)]
+
+
+def _payload(inputs: Sequence[Any], options: Mapping[str, Any]) -> bytes:
+    """Return the payload of a job; raise `InvalidInput` naming the input that has no form on the wire."""
+    try:
+        return pack({"inputs": inputs, "options": dict(options)})
+    except InvalidInput:
+        for index, item in enumerate(inputs):
+            _packed(item, index)
+        raise
+
+
+def _packed(item: Any, index: int) -> bytes:
+    try:
+        return pack(item)
+    except InvalidInput as error:
+        raise InvalidInput(f"input {index} {error}") from error
 
 
 def _input_map(given: Any) -> Any:

@@ -4,13 +4,14 @@ Shared by both clients, which differ only in how they wait. No I/O but the files
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, TypeVar
 
 from rpc import inputs, requests, results
-from rpc.errors import InvalidInput, ModelError, PartialFailure
+from rpc.errors import InvalidInput, ModelError, PartialFailure, RpcError
 from rpc.inputs import Sent
 from rpc.messages import MOST_TOLD, Job, Reply
+from rpc.rejects import Rejects, text_rejects
 from rpc.requests import Asked, CallOptions, OnError
 from rpc.results import Embeddings, Face, Transcript, Vector
 
@@ -32,10 +33,12 @@ class EmbedOptions(CallOptions, total=False):
     Attributes:
         model: "siglip" or "bge-m3".
         normalize: whether vectors have unit norm.
+        dimensions: how many of their first numbers vectors keep; they are scaled to unit norm again if `normalize`.
     """
 
     model: str
     normalize: bool
+    dimensions: int | None
 
 
 class ListOptions(EmbedOptions, total=False):
@@ -94,26 +97,52 @@ def any_op(asked: Asked, given: Sequence[Any], call: CallOptions) -> Plan[Mappin
     return Plan([requests.job(asked, given, call)], call, lambda replies: requests.result_of(replies[0]))
 
 
-def embed_text(asked: Asked, text: str, call: CallOptions) -> Plan[Vector | Embeddings]:
+def embed_text(asked: Asked, text: str, call: CallOptions, dimensions: int | None = None) -> Plan[Vector | Embeddings]:
     """Plan the vector of a text; with outputs, the embeddings of one text."""
-    requests.check_texts([text])
+    _check_dimensions(asked, dimensions)
+    for error in text_rejects([text]).errors.values():
+        raise error
     job = requests.job(asked, [text], call)
     if "outputs" in asked.options:
-        return Plan([job], call, lambda replies: _embedding(job, replies[0]))
-    return Plan([job], call, lambda replies: requests.vector_of(replies[0]))
+        return Plan([job], call, lambda replies: _embedding(job, replies[0], dimensions))
+    return _one_vector(job, call, dimensions)
+
+
+def _one_vector(job: Job, call: CallOptions, dimensions: int | None) -> Plan[Any]:
+    normalize = requests.normalizes([job])
+    return Plan([job], call, lambda replies: requests.vector_of(replies[0], dimensions, normalize=normalize))
 
 
 def embed_texts(
-    asked: Asked, texts: Sequence[str], call: CallOptions, *, on_error: OnError
+    asked: Asked, texts: Sequence[str], call: CallOptions, *, on_error: OnError, dimensions: int | None = None
 ) -> Plan[Vector | Embeddings]:
-    """Plan the vectors of texts, or with outputs their embeddings."""
+    """Plan the vectors of texts, or with outputs their embeddings; a text that cannot be sent fails alone."""
     requests.check_texts(texts)
+    requests.check_on_error(on_error)
+    _check_dimensions(asked, dimensions)
     outputs = asked.options.get("outputs", ())
     most = COLBERT_PER_JOB if "colbert" in outputs else requests.INPUTS_PER_JOB
-    jobs = requests.list_jobs(asked, texts, call, most=most)
+    rejects = text_rejects(texts)
+    jobs = requests.list_jobs(asked, rejects.sent(texts), call, most=most)
     if outputs:
-        return Plan(jobs, call, lambda replies: _embeddings(jobs, replies, on_error=on_error))
-    return Plan(jobs, call, lambda replies: requests.vectors_of(jobs, replies, on_error=on_error))
+        made = _Made(jobs, outputs, rejects, dimensions)
+        return Plan(jobs, call, lambda replies: made.embeddings(replies, on_error=on_error))
+    return _vectors(jobs, call, on_error, rejects, dimensions)
+
+
+def _vectors(
+    jobs: Sequence[Job], call: CallOptions, on_error: OnError, rejects: Rejects, dimensions: int | None
+) -> Plan[Any]:
+    def answer(replies: Sequence[Reply]) -> Vector:
+        return requests.vectors_of(jobs, replies, on_error=on_error, rejects=rejects, dimensions=dimensions)
+
+    return Plan(jobs, call, answer)
+
+
+def _check_dimensions(asked: Asked, dimensions: int | None) -> None:
+    results.check_dimensions(dimensions)
+    if dimensions is not None and "dense" not in asked.options.get("outputs", ("dense",)):
+        raise InvalidInput("dimensions needs the output dense: other outputs are not cut")
 
 
 def text_options(outputs: Sequence[str] | None, *, normalize: bool) -> dict[str, Any]:
@@ -125,37 +154,69 @@ def text_options(outputs: Sequence[str] | None, *, normalize: bool) -> dict[str,
     return {"normalize": normalize, "outputs": list(outputs)}
 
 
-def _embedding(job: Job, reply: Reply) -> Embeddings:
+def _embedding(job: Job, reply: Reply, dimensions: int | None) -> Embeddings:
     told = requests.result_of(reply)
     requests.check_complete(job, told)
-    return results.embeddings([told], [1], {}, outputs=job.options["outputs"])
+    return _Made([job], job.options["outputs"], Rejects(1, {}), dimensions).together([told], {})
 
 
-def _embeddings(jobs: Sequence[Job], replies: Sequence[Reply], *, on_error: OnError) -> Embeddings:
-    told, failed = requests.gathered(jobs, replies)
-    lengths = [len(job.inputs) for job in jobs]
-    found = results.embeddings(told, lengths, failed, outputs=jobs[0].options["outputs"])
-    if failed and on_error == "raise":
-        text = requests.summary(failed, sum(lengths))
-        raise PartialFailure(text, vectors=found.dense, failed=failed, embeddings=found)
-    return found
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """How the replies of a list call with outputs become its embeddings."""
+
+    jobs: Sequence[Job]
+    outputs: Sequence[str]
+    rejects: Rejects
+    dimensions: int | None
+
+    def embeddings(self, replies: Sequence[Reply], *, on_error: OnError) -> Embeddings:
+        """Return them; raise `PartialFailure` if inputs failed, unless told otherwise."""
+        found = self.together(*requests.gathered(self.jobs, replies))
+        if found.failed and on_error == "raise":
+            text = requests.summary(found.failed, len(found.truncated))
+            raise PartialFailure(text, vectors=found.dense, failed=found.failed, embeddings=found)
+        return found
+
+    def together(self, told: Sequence[Mapping[str, Any]], failed: Mapping[int, RpcError]) -> Embeddings:
+        """Return the embeddings of all inputs from the results of their jobs."""
+        lengths = [len(job.inputs) for job in self.jobs]
+        sent = results.embeddings(told, lengths, failed, outputs=self.outputs)
+        if sent.dense is not None:
+            normalize = requests.normalizes(self.jobs)
+            sent = replace(sent, dense=results.shortened(sent.dense, self.dimensions, normalize=normalize))
+        return self.rejects.embeddings(sent)
 
 
-def embed_image(asked: Asked, image: Any, call: CallOptions, *, sees: str) -> Plan[Vector]:
+def embed_image(
+    asked: Asked, image: Any, call: CallOptions, *, sees: str, dimensions: int | None = None
+) -> Plan[Vector]:
     """Plan the vector of a picture."""
-    job = requests.job(asked, [_picture(asked, image, sees).given], call)
-    return Plan([job], call, lambda replies: requests.vector_of(replies[0]))
+    results.check_dimensions(dimensions)
+    return _one_vector(requests.job(asked, [_picture(asked, image, sees).given], call), call, dimensions)
 
 
 def embed_images(
-    asked: Asked, images: Sequence[Any], call: CallOptions, *, sees: str, on_error: OnError
+    asked: Asked,
+    images: Sequence[Any],
+    call: CallOptions,
+    *,
+    sees: str,
+    on_error: OnError,
+    dimensions: int | None = None,
 ) -> Plan[Vector]:
-    """Plan the vectors of pictures."""
+    """Plan the vectors of pictures; one that is no picture fails alone. Raises `OSError` if a file cannot be read."""
     if isinstance(images, str | bytes) or not isinstance(images, Sequence):
         raise InvalidInput(f"images is a {type(images).__name__}, not a list of pictures")
-    given = [_picture(asked, image, sees).given for image in images]
-    jobs = requests.list_jobs(asked, given, call, most=PICTURES_PER_JOB)
-    return Plan(jobs, call, lambda replies: requests.vectors_of(jobs, replies, on_error=on_error))
+    requests.check_on_error(on_error)
+    results.check_dimensions(dimensions)
+    sent, errors = [], {}
+    for index, image in enumerate(images):
+        try:
+            sent.append(_picture(asked, image, sees).given)
+        except InvalidInput as error:
+            errors[index] = error
+    jobs = requests.list_jobs(asked, sent, call, most=PICTURES_PER_JOB)
+    return _vectors(jobs, call, on_error, Rejects(len(images), errors), dimensions)
 
 
 def _picture(asked: Asked, image: Any, sees: str) -> Sent:

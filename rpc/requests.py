@@ -3,14 +3,15 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, get_args
 
 from rpc.deadlines import Deadline
 from rpc.entries import size_of
 from rpc.errors import InvalidInput, ModelError, PartialFailure, RpcError, from_code
 from rpc.keys import LANES, Lane, check_lane, check_op
 from rpc.messages import HOUR_MS, Failure, Job, Reply, Success, new_job_id
-from rpc.results import Vector, one_of, stacked
+from rpc.rejects import Rejects
+from rpc.results import Vector, one_of, shortened, stacked
 
 OnError = Literal["raise", "nan"]
 
@@ -159,12 +160,15 @@ def looks() -> Iterator[float]:
 
 
 def check_texts(texts: Any) -> None:
-    """Raise `InvalidInput` unless `texts` is a list of str: one str would be taken for a list of letters."""
+    """Raise `InvalidInput` unless `texts` is a list: one str would be taken for a list of letters."""
     if isinstance(texts, str | bytes) or not isinstance(texts, Sequence):
         raise InvalidInput(f"texts is a {type(texts).__name__}, not a list of str")
-    for index, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise InvalidInput(f"text {index} is a {type(text).__name__}, not a str")
+
+
+def check_on_error(on_error: Any) -> None:
+    """Raise `InvalidInput` unless `on_error` says what becomes of inputs that fail."""
+    if on_error not in get_args(OnError):
+        raise InvalidInput(f"on_error must be one of {', '.join(get_args(OnError))}, got {on_error!r:.100}")
 
 
 def result_of(reply: Reply) -> Mapping[str, Any]:
@@ -174,23 +178,38 @@ def result_of(reply: Reply) -> Mapping[str, Any]:
     return reply.result or {}
 
 
-def vector_of(reply: Reply) -> Vector:
-    """Return the one vector of an embedding reply, float32 (d,), or raise its error."""
+def vector_of(reply: Reply, dimensions: int | None = None, *, normalize: bool = True) -> Vector:
+    """Return the one vector of an embedding reply, float32 (d,), or raise its error; see `results.shortened`."""
     vector: Vector = one_of(result_of(reply), "vectors").copy()
-    return vector
+    return shortened(vector, dimensions, normalize=normalize)
 
 
-def vectors_of(jobs: Sequence[Job], replies: Sequence[Reply], *, on_error: OnError) -> Vector:
+def vectors_of(
+    jobs: Sequence[Job],
+    replies: Sequence[Reply],
+    *,
+    on_error: OnError,
+    rejects: Rejects | None = None,
+    dimensions: int | None = None,
+) -> Vector:
     """Return the vectors of a list call, float32 (n, d), rows in the order of the call.
 
-    Raises `PartialFailure` if inputs failed, or with `on_error="nan"` leaves NaN rows. An error that is not the
-    fault of single inputs is raised as it is.
+    Raises `PartialFailure` if inputs failed, those that were not sent among them, or with `on_error="nan"` leaves NaN
+    rows. An error that is not the fault of single inputs is raised as it is.
     """
     told, failed = gathered(jobs, replies)
     rows = stacked([len(asked.inputs) for asked in jobs], [result.get("vectors") for result in told])
+    rows = shortened(rows, dimensions, normalize=normalizes(jobs))
+    if rejects is not None:
+        rows, failed = rejects.rows(rows), rejects.failed(failed)
     if failed and on_error == "raise":
         raise PartialFailure(summary(failed, len(rows)), vectors=rows, failed=failed)
     return rows
+
+
+def normalizes(jobs: Sequence[Job]) -> bool:
+    """Return whether jobs ask for vectors of unit norm."""
+    return all(job.options.get("normalize", True) for job in jobs)
 
 
 def gathered(jobs: Sequence[Job], replies: Sequence[Reply]) -> tuple[list[Mapping[str, Any]], Mapping[int, RpcError]]:

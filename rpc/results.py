@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rpc.errors import ModelError, RpcError, from_code
+from rpc.errors import InvalidInput, ModelError, RpcError, from_code
 
 Vector = NDArray[np.float32]
 Point = tuple[float, float]
@@ -194,4 +194,34 @@ def _weights(told: Mapping[str, Any] | None) -> dict[int, float]:
 
 
 def _rows(told: NDArray[Any] | None) -> Vector:
-    return np.zeros((0, 0), np.float32) if told is None else told.astype(np.float32)
+    return no_rows() if told is None else told.astype(np.float32)
+
+
+def no_rows() -> Vector:
+    """Return the token vectors of a text that failed."""
+    return np.zeros((0, 0), np.float32)
+
+
+def check_dimensions(dimensions: Any) -> None:
+    """Raise `InvalidInput` unless `dimensions` is None or a whole number above 0."""
+    if dimensions is not None and (isinstance(dimensions, bool) or not isinstance(dimensions, int) or dimensions < 1):
+        raise InvalidInput(f"dimensions must be a whole number above 0, got {dimensions!r:.100}")
+
+
+def shortened(vectors: Vector, dimensions: int | None, *, normalize: bool) -> Vector:
+    """Return the first `dimensions` numbers of vectors, float32 (..., dimensions), all of them if it is None.
+
+    With `normalize` they are scaled to length 1, as OpenAI defines its `dimensions`; without, they are cut and no more.
+    Raises `InvalidInput` if the vectors have fewer. Vectors of no numbers, where all inputs failed, stay as they are.
+    """
+    width = vectors.shape[-1]
+    if dimensions is None or width in {0, dimensions}:
+        return vectors
+    if dimensions > width:
+        raise InvalidInput(f"dimensions must be between 1 and {width}, got {dimensions}")
+    cut: Vector = vectors[..., :dimensions]
+    if not normalize:
+        return cut.copy()
+    lengths = np.linalg.norm(cut, axis=-1, keepdims=True)
+    scaled: Vector = (cut / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+    return scaled

@@ -53,7 +53,7 @@ def _scaled(digest: bytes, *, normalize: bool) -> NDArray[np.float32]:
 
 
 def siglip(job: Job, inputs: list[Any]) -> Mapping[str, Any] | Reply:
-    """Answer as SigLIP does; a text "bad" is refused."""
+    """Answer as SigLIP does; a text "bad" and an empty one are refused."""
     normalize = bool(job.options.get("normalize", True))
     outcomes: list[Outcome] = []
     for item in inputs:
@@ -67,25 +67,38 @@ def siglip(job: Job, inputs: list[Any]) -> Mapping[str, Any] | Reply:
 def _embedded(op: str, item: Any, *, normalize: bool) -> NDArray[np.float32]:
     if op == "embed_image":
         return vector_of(images.decode(item, most_pixels=MOST_PIXELS), normalize=normalize)
-    if item == "bad":
-        raise InvalidInput("the text is bad")
+    if error := _text_error(item):
+        raise error
     return text_vector(item, normalize=normalize)
 
 
+def _text_error(text: str) -> InvalidInput | None:
+    """Return why a text is refused, or None."""
+    if text == "bad":
+        return InvalidInput("the text is bad")
+    return None if text.strip() else InvalidInput("the text is empty")
+
+
 def bge_m3(job: Job, inputs: list[Any]) -> Mapping[str, Any] | Reply:
-    """Answer as BGE-M3 does: each letter of a text is a token, whose id is its code; a text "bad" is refused."""
-    bad = InvalidInput("the text is bad")
-    outcomes: list[Outcome] = [bad if text == "bad" else [text] for text in inputs]
+    """Answer as BGE-M3 does: each letter of a text is a token, whose id is its code.
+
+    A text "bad" and an empty one are refused.
+    """
+    outcomes: list[Outcome] = [_text_error(text) or [text] for text in inputs]
+    texts = [None if isinstance(outcome, RpcError) else outcome[0] for outcome in outcomes]
     asked = job.options.get("outputs", ["dense"])
-    told: dict[str, Any] = {"truncated": [len(text) > DIMENSION for text in inputs], "failed": failed_inputs(outcomes)}
+    told: dict[str, Any] = {
+        "truncated": [text is not None and len(text) > DIMENSION for text in texts],
+        "failed": failed_inputs(outcomes),
+    }
     told["tokens"] = [len(text) for text in inputs]
     if "dense" in asked:
-        rows = [text_vector(text) if text != "bad" else np.full(DIMENSION, np.nan, np.float32) for text in inputs]
-        told["vectors"] = np.stack(rows)
+        blank = np.full(DIMENSION, np.nan, np.float32)
+        told["vectors"] = np.stack([blank if text is None else text_vector(text) for text in texts])
     if "sparse" in asked:
-        told["sparse"] = [None if text == "bad" else _sparse(text) for text in inputs]
+        told["sparse"] = [None if text is None else _sparse(text) for text in texts]
     if "colbert" in asked:
-        told["colbert"] = [None if text == "bad" else _colbert(text) for text in inputs]
+        told["colbert"] = [None if text is None else _colbert(text) for text in texts]
     return _refused(outcomes) or told
 
 

@@ -2,26 +2,27 @@
 
 import asyncio
 import base64
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 from pydantic_core import to_json
 
-from producers.gateway import scanner, uploads
+from producers.gateway import scanner, truncation, uploads
 from producers.gateway.desk import Answered, Desk, desk_of
 from producers.gateway.ignored_fields import note_ignored, unknown_fields
 from producers.gateway.problems import Problem, Refused, param_of
+from producers.gateway.truncation import truncated_indexes
 from producers.gateway.uploads import Body
 from rpc import plans, requests
 from rpc.errors import InvalidInput
 from rpc.messages import Job, Reference, Reply
 from rpc.plans import Plan
+from rpc.rejects import text_error
 from rpc.requests import CallOptions
-from rpc.results import Vector
+from rpc.results import Vector, shortened
 
 router = APIRouter(tags=["OpenAI"])
 
@@ -67,10 +68,11 @@ USED_FIELDS = frozenset({*Wanted.model_fields, "input"})
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """Vectors, float32 (n, d), and how many tokens were read for them."""
+    """Vectors, float32 (n, d), how many tokens were read for them, and the indexes of the texts that were cut."""
 
     vectors: Vector
     tokens: int
+    truncated: Sequence[int] = ()
 
 
 @router.post("/v1/embeddings", openapi_extra=BODY)
@@ -84,10 +86,12 @@ async def embeddings(request: Request) -> Response:
     answered = await _embed(desk, request, wanted, inputs, body)
     vectors = _shortened(answered.value.vectors, wanted.dimensions)
     # many vectors as text take a while, and others wait for the loop
-    data = await asyncio.to_thread(_data, vectors, wanted.encoding_format)
+    truncated = answered.value.truncated
+    data = await asyncio.to_thread(_data, vectors, wanted.encoding_format, frozenset(truncated))
     usage = {"prompt_tokens": answered.value.tokens, "total_tokens": answered.value.tokens}
     tail = to_json({"model": wanted.model, "usage": usage})[1:]
-    return Response(b'{"object":"list","data":[' + data + b"]," + tail, 200, answered.headers, "application/json")
+    headers = {**answered.headers, **truncation.headers(truncated)}
+    return Response(b'{"object":"list","data":[' + data + b"]," + tail, 200, headers, "application/json")
 
 
 def _inputs(given: Any) -> list[str]:
@@ -99,10 +103,10 @@ def _inputs(given: Any) -> list[str]:
     if not texts or len(texts) > MOST_INPUTS:
         text = f"input has {len(texts)} items, not 1 to {MOST_INPUTS}"
         raise Refused(Problem(422, "invalid_input", text, param="input"))
-    for place, text in enumerate(texts):
-        if not isinstance(text, str):
-            detail = f"input {place} is of type {type(text).__name__}, not a text"
-            raise Refused(Problem(422, "invalid_input", detail, param=param_of(("input", place))))
+    for index, text in enumerate(texts):
+        if error := text_error(text):
+            param = param_of(("input", index))
+            raise Refused(Problem(422, "invalid_input", f"{param}: {error}", param=param))
     return texts
 
 
@@ -139,7 +143,8 @@ def _plan(desk: Desk, model: str, op: str, given: Sequence[Any], call: CallOptio
     jobs = requests.list_jobs(asked, given, call, most=most)
 
     def answer(replies: Sequence[Reply]) -> Embedded:
-        return Embedded(requests.vectors_of(jobs, replies, on_error="raise"), tokens_of(jobs, replies))
+        vectors = requests.vectors_of(jobs, replies, on_error="raise")
+        return Embedded(vectors, tokens_of(jobs, replies), truncated_indexes(jobs, replies))
 
     return Plan(jobs, call, answer)
 
@@ -152,21 +157,17 @@ def tokens_of(jobs: Sequence[Job], replies: Sequence[Reply]) -> int:
 
 def _shortened(vectors: Vector, dimensions: int | None) -> Vector:
     """Return the first numbers of each vector at length 1, as OpenAI defines `dimensions`."""
-    if dimensions is None or dimensions == vectors.shape[1]:
-        return vectors
-    if dimensions > vectors.shape[1]:
-        text = f"dimensions is {dimensions}, and the model has {vectors.shape[1]}"
-        raise Refused(Problem(422, "invalid_input", text, param="dimensions"))
-    cut = vectors[:, :dimensions]
-    lengths = np.linalg.norm(cut, axis=1, keepdims=True)
-    scaled: Vector = (cut / np.where(lengths > 0, lengths, 1)).astype(np.float32)
-    return scaled
+    try:
+        return shortened(vectors, dimensions, normalize=True)
+    except InvalidInput as error:
+        raise Refused(Problem(422, "invalid_input", str(error), param="dimensions")) from None
 
 
-def _data(vectors: Vector, encoding: Literal["float", "base64"]) -> bytes:
-    return b",".join(_item(place, row, encoding) for place, row in enumerate(vectors))
+def _data(vectors: Vector, encoding: Literal["float", "base64"], truncated: Collection[int]) -> bytes:
+    return b",".join(_item(index, row, encoding, cut=index in truncated) for index, row in enumerate(vectors))
 
 
-def _item(place: int, row: Vector, encoding: Literal["float", "base64"]) -> bytes:
+def _item(index: int, row: Vector, encoding: Literal["float", "base64"], *, cut: bool) -> bytes:
     vector = base64.b64encode(row.astype("<f4").tobytes()).decode() if encoding == "base64" else row.tolist()
-    return to_json({"object": "embedding", "index": place, "embedding": vector})
+    item = {"object": "embedding", "index": index, "embedding": vector}
+    return to_json({**item, "truncated": True} if cut else item)

@@ -11,7 +11,7 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
-from producers.gateway import events, idempotency, problems, scanner, uploads
+from producers.gateway import events, idempotency, problems, scanner, truncation, uploads
 from producers.gateway.desk import Answered, Desk, desk_of
 from producers.gateway.owners import stored_id, without_owner
 from producers.gateway.problems import ABSENT, Problem, Refused
@@ -193,6 +193,7 @@ async def _submit(desk: Desk, request: Request, wanted: Wanted, call: CallOption
 
 async def _succeeded(model: str, job_id: str, result: Mapping[str, Any], headers: Mapping[str, str]) -> Response:
     told = {"id": f"{model}:{job_id}", "object": "job", "model": model, "state": "succeeded", "result": result}
+    headers = {**headers, **truncation.headers(truncation.result_indexes(result))}
     return Response(await _written(told), 200, headers, "application/json")
 
 
@@ -212,7 +213,8 @@ def _named(request: Request, job: str) -> tuple[str, str]:
 async def look(request: Request, job: str) -> Response:
     """Return how far a job is, and its result or error once it has one."""
     told = await _state(request, job)
-    return Response(await _written(told), media_type="application/json")
+    headers = truncation.headers(truncation.result_indexes(told.get("result") or {}))
+    return Response(await _written(told), 200, headers, "application/json")
 
 
 async def _state(request: Request, job: str) -> dict[str, Any]:

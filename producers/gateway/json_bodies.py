@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from producers.gateway.problems import Problem, Refused
+from producers.gateway import broken_text
+from producers.gateway.problems import Problem, Refused, param_of
 from rpc.errors import InvalidInput
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -27,11 +28,16 @@ def json_object(content: bytes) -> dict[str, Any]:
 def parse_object(content: bytes) -> dict[str, Any]:
     """Return the JSON object of a body; raise `Refused` if it is not JSON, `InvalidInput` if it is not an object.
 
-    NaN, Infinity and halves of surrogate pairs are not JSON.
+    NaN and Infinity are not JSON. A text with half a character is named as `param`.
     """
+    text = content.removeprefix(BYTE_ORDER_MARK)
     try:
-        value = from_json(content.removeprefix(BYTE_ORDER_MARK), allow_inf_nan=False)
+        value = from_json(text, allow_inf_nan=False)
     except ValueError as error:
+        if (path := broken_text.path_in(text)) is not None:
+            param = param_of(path)
+            detail = f"{param} has half a character: a lone surrogate, or bytes that are not UTF-8"
+            raise Refused(Problem(422, "invalid_input", detail, param=param)) from None
         raise Refused(Problem(400, "invalid_json", f"the body is no JSON: {error}")) from None
     if not isinstance(value, dict):
         raise InvalidInput("the body is no JSON object")

@@ -1,13 +1,14 @@
 """The routes of the service this replaces, with its fields. What it answered with 500 is told apart here."""
 
 import time
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Request, Response, UploadFile
 from pydantic import BaseModel, Field
 from pydantic_core import to_json
 
-from producers.gateway import uploads
+from producers.gateway import truncation, uploads
 from producers.gateway.desk import desk_of
 from producers.gateway.ignored_fields import (
     given_fields,
@@ -15,10 +16,12 @@ from producers.gateway.ignored_fields import (
     note_unknown_form_fields,
     unknown_fields,
 )
+from producers.gateway.truncation import truncated_indexes
 from rpc import plans
 from rpc.errors import InvalidInput
+from rpc.messages import Reply
 from rpc.model_service import plain_faces
-from rpc.plans import TRANSCRIBE_TIMEOUT_S
+from rpc.plans import TRANSCRIBE_TIMEOUT_S, Plan
 
 router = APIRouter(tags=["model service"])
 
@@ -84,10 +87,15 @@ async def embed_text(request: Request) -> Response:
     model = await desk.served(given.model, "embed_text")
     asked = desk.light.asked(model, "embed_text")
     plan = plans.embed_text(asked, given.text, desk.options(request))
-    answered = await desk.answer(request, plan, content=[given.text.encode()])
-    vector: Any = answered.value
+
+    def answer(replies: Sequence[Reply]) -> tuple[Any, list[int]]:
+        return plan.answer(replies), truncated_indexes(plan.jobs, replies)
+
+    answered = await desk.answer(request, Plan(plan.jobs, plan.call, answer), content=[given.text.encode()])
+    vector, truncated = answered.value
     told = {"embedding": vector.tolist(), "dimension": len(vector), "model": given.model}
-    return _told(started, told, answered.headers)
+    headers = {**answered.headers, **truncation.headers(truncated)}
+    return _told(started, {**told, "truncated": True} if truncated else told, headers)
 
 
 @router.post("/embed/vision", openapi_extra=PICTURE)

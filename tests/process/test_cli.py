@@ -147,7 +147,7 @@ def test_embed_text(start_worker: StartWorker, redis_settings: RedisSettings, cl
 @pytest.mark.server
 @pytest.mark.minilm
 @on_valkey
-def test_embed_text_tells_failures(start_worker: StartWorker, redis_settings: RedisSettings) -> None:
+def test_embed_text_tells_failures(start_worker: StartWorker, redis_settings: RedisSettings, tmp_path: Path) -> None:
     """A text that fails is told with its code in its place, the others are answered, and the exit status is 1."""
     start_worker("minilm")
     lines = [*["text"] * 70, "", "last"]
@@ -161,6 +161,13 @@ def test_embed_text_tells_failures(start_worker: StartWorker, redis_settings: Re
     assert ended.returncode == 1
     assert ended.stdout.count("384 numbers") == 1
     assert ended.stderr == "penstock: invalid_input: text 2: the text is empty\n"
+
+    (tmp_path / "latin.txt").write_bytes(b"good\ncaf\xe9\nlast\n")
+    ended = penstock("embed-text", *MINILM, "--json", "--file", str(tmp_path / "latin.txt"), settings=redis_settings)
+    found = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert [item["text"] for item in found] == ["good", "caf\\udce9", "last"]
+    assert [("vector" in item) for item in found] == [True, False, True]
+    assert found[1]["error"]["message"] == "the text has half a character at 3, a lone surrogate"
 
 
 @pytest.mark.server

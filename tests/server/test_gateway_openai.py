@@ -83,7 +83,7 @@ def test_fewer_dimensions_are_the_first_ones_at_length_one(sdk: OpenAI) -> None:
 
 def test_more_dimensions_than_there_are_are_refused(sdk: OpenAI) -> None:
     """By name."""
-    with pytest.raises(openai.UnprocessableEntityError, match=f"dimensions is 64, and the model has {DIMENSION}"):
+    with pytest.raises(openai.UnprocessableEntityError, match=f"dimensions must be between 1 and {DIMENSION}, got 64"):
         sdk.embeddings.create(model="bge-m3", input="one", dimensions=64)
 
 

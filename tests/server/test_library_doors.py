@@ -63,8 +63,51 @@ def test_no_texts_are_no_rows(encoder: Encoder, client: Client) -> None:
     assert (encoder.encode([]).shape, encoder.get_sentence_embedding_dimension()) == ((0, DIMENSION), DIMENSION)
 
 
+def test_similarity_is_measured_as_sentence_transformers_does(encoder: Encoder, client: Client) -> None:
+    """Cosine unless told otherwise, of each with each, or pair by pair."""
+    vectors = encoder.encode(["a cat", "a dog"])
+    distances = Encoder("siglip", client, similarity_fn_name="euclidean").similarity(vectors, vectors)
+
+    assert np.allclose(encoder.similarity(vectors, vectors), vectors @ vectors.T, atol=1e-6)
+    assert np.allclose(encoder.similarity_pairwise(vectors, vectors), [1.0, 1.0])
+    assert (encoder.similarity_fn_name, distances[0, 0], distances[0, 1] < 0) == ("cosine", 0.0, True)
+
+
+def test_vectors_are_truncated_by_the_encoder_or_the_call(encoder: Encoder, client: Client) -> None:
+    """`truncate_dim` of the call wins; the dimension is that of `encode`."""
+    small = Encoder("siglip", client, truncate_dim=8)
+    expected = text_vector("a cat")[:8] / np.linalg.norm(text_vector("a cat")[:8])
+
+    assert np.allclose(small.encode("a cat"), expected)
+    assert np.allclose(encoder.encode(["a cat"], truncate_dim=8), [expected])
+    assert small.encode("a cat", truncate_dim=4).shape == (4,)
+    assert small.encode([]).shape == (0, 8)
+    assert (small.get_embedding_dimension(), small.get_sentence_embedding_dimension()) == (8, 8)
+    assert Encoder("siglip", client, truncate_dim=999).get_embedding_dimension() == DIMENSION
+
+
+def test_inputs_are_named_as_either_version_names_them(encoder: Encoder) -> None:
+    """`sentences` until version 5 of sentence-transformers, `inputs` since 6."""
+    assert np.allclose(encoder.encode(inputs=["a cat"]), encoder.encode(sentences=["a cat"]))
+    assert np.allclose(encoder.encode_query(inputs="a cat", task=None), text_vector("a cat"))
+
+
+@pytest.mark.parametrize("wrong", [None, 7, b"bytes"])
+def test_what_is_no_text_and_no_list_is_refused(encoder: Encoder, wrong: Any) -> None:
+    """By its type."""
+    with pytest.raises(InvalidInput, match="sentences must be a str or a list of str, got a"):
+        encoder.encode(wrong)
+
+
 @pytest.mark.parametrize(
-    "option", [{"convert_to_tensor": True}, {"precision": "int8"}, {"output_value": None}, {"prompt_name": "query"}]
+    "option",
+    [
+        {"convert_to_tensor": True},
+        {"precision": "int8"},
+        {"output_value": None},
+        {"prompt_name": "query"},
+        {"task": "sts"},
+    ],
 )
 def test_what_would_change_the_numbers_is_refused(encoder: Encoder, option: dict[str, Any]) -> None:
     """By name; what is not known at all is a `TypeError`."""
