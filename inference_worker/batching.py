@@ -77,6 +77,12 @@ class _Turns(Generic[J]):
         for ticket in tickets:
             self.jobs.setdefault(ticket.job, deque()).append(ticket)
 
+    def add_first(self, ticket: Ticket[J], now: float) -> None:
+        """Add a unit in front of the others of its job, whose turn stays as it is."""
+        if not self.jobs:
+            self.since = now
+        self.jobs.setdefault(ticket.job, deque()).appendleft(ticket)
+
     def in_turn(self) -> Iterator[Ticket[J]]:
         """Yield the units: the first of each job, then the second of each, and so on."""
         queues: list[Iterator[Ticket[J]]] = [iter(tickets) for tickets in self.jobs.values()]
@@ -125,6 +131,10 @@ class UnitPool(Generic[J]):
     def add(self, tickets: Sequence[Ticket[J]], lane: Lane, *, suspect: bool, now: float) -> None:
         """Let units wait; those of a suspect job share no batch with another job."""
         (self._suspects if suspect else self._lanes[lane]).add(tickets, now)
+
+    def add_follow_up(self, ticket: Ticket[J], lane: Lane, *, suspect: bool, now: float) -> None:
+        """Let a unit wait for another pass: before its job's other units, so that inputs are completed in order."""
+        (self._suspects if suspect else self._lanes[lane]).add_first(ticket, now)
 
     def discard(self, job: J) -> int:
         """Drop all waiting units of a job; return how many there were."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from inference_worker.batching import Batch, Policy, UnitPool
+from inference_worker.batching import Batch, Policy, Ticket, UnitPool
 from inference_worker.job import NOTHING, JobInHand
 from inference_worker.models.base import Unit
 from rpc.deliveries import Hold, Place
@@ -138,14 +138,20 @@ class InHand:
             return not self._pool
 
     def record(self, batch: Batch[JobInHand], outputs: Sequence[object], took_s: float) -> list[JobInHand]:
-        """Note the outputs of a batch, in its order; return the jobs that are done with that."""
+        """Note the outputs of a batch, in its order; return the jobs that are done with that. Follow-ups wait again."""
         with self._changed:
             jobs = dict.fromkeys(ticket.job for ticket in batch.tickets)
             for job in jobs:
                 job.ran(batch, took_s)
             for ticket, output in zip(batch.tickets, outputs, strict=True):
-                ticket.job.record(ticket, output)
+                if follow_up := ticket.job.record(ticket, output):
+                    self._add_follow_up(follow_up)
             return [job for job in jobs if job.done and not job.dropped]
+
+    def _add_follow_up(self, ticket: Ticket[JobInHand]) -> None:
+        delivery = ticket.job.delivery
+        if not ticket.job.dropped:
+            self._pool.add_follow_up(ticket, delivery.lane, suspect=delivery.suspect, now=time.monotonic())
 
     def drop(self, places: Collection[Place]) -> list[JobInHand]:
         """Stop working on entries nobody wants from us any more; return their jobs."""

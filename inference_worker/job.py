@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from inference_worker.batching import Batch, Ticket
-from inference_worker.models.base import Outcome, Unit
+from inference_worker.models.base import FollowUp, Outcome, Unit
 from rpc.deliveries import Delivery, Hold
 from rpc.errors import RpcError
 from rpc.messages import Job, Meta
@@ -79,15 +79,18 @@ class JobInHand:
         self.batch = max(self.batch, len(batch.tickets))
         self.infer_s += took_s
 
-    def record(self, ticket: Ticket["JobInHand"], output: Any) -> None:
-        """Note the output of a unit; an error fails its input."""
-        self._missing[ticket.given] -= 1
+    def record(self, ticket: Ticket["JobInHand"], output: Any) -> Ticket["JobInHand"] | None:
+        """Note the output of a unit; an error fails its input. Return the ticket of a follow-up, which must wait."""
         outputs = self._outcomes[ticket.given]
+        if isinstance(output, FollowUp) and isinstance(outputs, list):
+            return Ticket(self, ticket.given, ticket.place, output.unit)
+        self._missing[ticket.given] -= 1
         if isinstance(outputs, list):
             if isinstance(output, RpcError):
                 self._outcomes[ticket.given] = output
             else:
                 outputs[ticket.place] = output
+        return None
 
     @property
     def done(self) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from inference_worker.batching import Batch, Ticket
 from inference_worker.job import JobInHand
 from inference_worker.metrics import ModelMetrics
-from inference_worker.models.base import Model, Unit
+from inference_worker.models.base import FollowUp, Model, Unit
 from rpc.consumer import Consumer
 from rpc.errors import RpcError
 from rpc.parts import Part, part_field, total_field
@@ -32,10 +32,12 @@ class Keeping:
         self._wanted: queue.SimpleQueue[tuple[JobInHand, Fields] | None] = queue.SimpleQueue()
 
     def put(self, batch: Batch[JobInHand], outputs: Sequence[Any]) -> None:
-        """Hand over the outputs of a pass; those of jobs that are done with it need not be kept."""
+        """Hand over the complete outputs of a pass; those of jobs that are done with it need not be kept."""
         fields: dict[JobInHand, Fields] = defaultdict(list)
         for ticket, output in zip(batch.tickets, outputs, strict=True):
-            if not ticket.job.done and not isinstance(output, RpcError) and (field := self._field(ticket, output)):
+            if ticket.job.done or isinstance(output, RpcError | FollowUp):
+                continue
+            if field := self._field(ticket, output):
                 fields[ticket.job].append(field)
         for each in fields.items():
             self._wanted.put(each)

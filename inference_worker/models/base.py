@@ -8,7 +8,17 @@ from typing import Any
 from inference_worker.memory import available_bytes
 from rpc.errors import InvalidInput, ModelError, RpcError
 
-__all__ = ["DeviceFault", "InvalidInput", "Model", "OutOfMemory", "Outcome", "Runtime", "Unit", "failed_inputs"]
+__all__ = [
+    "DeviceFault",
+    "FollowUp",
+    "InvalidInput",
+    "Model",
+    "OutOfMemory",
+    "Outcome",
+    "Runtime",
+    "Unit",
+    "failed_inputs",
+]
 
 
 class OutOfMemory(ModelError):
@@ -63,6 +73,17 @@ class Unit:
     data: Any
     cost: int = 1
     group: Hashable = None
+
+
+@dataclass(frozen=True, slots=True)
+class FollowUp:
+    """An output of `infer` that is not complete: its unit needs another pass, with `unit` in its place.
+
+    The follow-up waits with the units of all jobs, and shares its pass with them. The model carries what it has so far
+    in `unit`, and sees to it that follow-ups come to an end.
+    """
+
+    unit: Unit
 
 
 Outcome = Sequence[Any] | RpcError
@@ -137,7 +158,7 @@ class Model(abc.ABC):
 
     @abc.abstractmethod
     def infer(self, units: Sequence[Unit]) -> Sequence[Any]:
-        """Return one output per unit: same length, same order.
+        """Return one output per unit: same length, same order. A unit that needs another pass gets a `FollowUp`.
 
         What it raises is told to the callers of the units it cannot do; `OutOfMemory` and `DeviceFault`, and what
         libraries raise in their place, have the job tried again.

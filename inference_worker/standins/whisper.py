@@ -35,8 +35,9 @@ BANDS = (12, 20, 28, 36, 44, 52, 60, 68)
 APART = 4
 
 WIDTH, SECONDS = 64, 30
-FIRST_BAND = 32
-"""Numbers 0 to 29 of a vector say which second it is, 32 to 39 which band stands out."""
+FIRST_BAND, STOP = 32, 31
+"""Numbers 0 to 29 of a vector say which second it is, 30 that it is late, 31 that the text stops, 32 to 39 which band
+stands out."""
 
 PROMPT = 3
 """The first word is said at this position: behind <|startoftranscript|>, language and task, and then either
@@ -74,12 +75,18 @@ def wav(samples: Weights, rate: int = RATE) -> bytes:
     return out.getvalue()
 
 
-def build(directory: Path) -> None:
-    """Write model, vocabulary, tokenizer and the extractor's settings into a directory."""
+def build(directory: Path, *, stop_after: int | None = None) -> None:
+    """Write model, vocabulary, tokenizer and the extractor's settings into a directory.
+
+    With `stop_after` the model writes a pair of timestamps behind so many words of a window and ends there, as Whisper
+    does on recordings of 13 to 29 s: what follows is written only if the rest of the window is decoded again.
+    """
     tokenizer = _tokenizer()
     spec = whisper_spec.WhisperSpec(1, 1, 1, 1)
     _set_encoder(spec.encoder)
     _set_decoder(spec.decoder, tokenizer)
+    if stop_after is not None:
+        _stop_early(spec.decoder, tokenizer, stop_after)
     spec.config.suppress_ids = []
     spec.config.suppress_ids_begin = []
     spec.config.lang_ids = [tokenizer.token_to_id(f"<|{code}|>") for code in _languages()]
@@ -175,6 +182,17 @@ def _set_decoder(decoder: Any, tokenizer: Tokenizer) -> None:
     # where a timestamp has to come first, it is that of the window's beginning
     always[tokenizer.token_to_id("<|0.02|>") :] = NEVER_LOGIT
     decoder.projection.weight, decoder.projection.bias = logits, always
+
+
+def _stop_early(decoder: Any, tokenizer: Tokenizer, words: int) -> None:
+    """Let the two positions behind so many words ask for the timestamp of their end, and those behind for the end."""
+    clock, position = decoder.position_encodings.encodings, PROMPT + words
+    clock[position:] = 0.0
+    clock[position : position + 2, STOP] = 40.0
+    clock[position + 2 :, SECONDS] = 40.0
+    timestamp = tokenizer.token_to_id(f"<|{words:.2f}|>")
+    decoder.projection.weight[timestamp, STOP] = LATE_END_LOGIT
+    decoder.projection.bias[timestamp] = 0.0
 
 
 def _set_attention(attention: Any) -> None:

@@ -76,21 +76,23 @@ class Decoder:
     def __init__(self, model: WhisperModel, threads: int) -> None:
         self.model = model
         self.tokenizer = cache(self._tokenizer)
+        # CTranslate2 stops there, as openai-whisper does: half of the decoder's positions
+        self.token_limit = model.max_length // 2
         self._pool = ThreadPoolExecutor(threads, "features")
 
     def _tokenizer(self, language: str, task: str) -> Tokenizer:
         return Tokenizer(self.model.hf_tokenizer, self.model.model.is_multilingual, task=task, language=language)
 
     def encode(self, pieces: Sequence[Piece]) -> ctranslate2.StorageView:
-        """Return the encoder's output for the windows, (n, 1500, d)."""
+        """Return the encoder's output for windows with the same number of frames, (n, frames / 2, d)."""
         return self.model.encode(np.stack(list(self._pool.map(self._features, pieces))))
 
     def _features(self, piece: Piece) -> NDArray[np.float32]:
-        """Return the log-mel spectrogram of a window, (mels, 3000)."""
+        """Return the log-mel spectrogram of a window, (mels, frames)."""
         # a recording without speech has one empty window
         heard = piece.samples if piece.duration_s else NOTHING
         sound = heard.astype(np.float32) / FULL_SCALE
-        features: NDArray[np.float32] = pad_or_trim(self.model.feature_extractor(sound)[..., :-1])
+        features: NDArray[np.float32] = pad_or_trim(self.model.feature_extractor(sound)[..., :-1], piece.frames)
         return features
 
     def detect(self, pieces: Sequence[Piece], encoded: ctranslate2.StorageView) -> None:

@@ -1,7 +1,8 @@
 """The family as the worker knows it: weights, preparation, passes and transcripts."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ from faster_whisper import WhisperModel
 from inference_worker.media import audio
 from inference_worker.media.recording import RATE, Recording
 from inference_worker.memory import available_bytes, resident_bytes
-from inference_worker.models.base import Model, Outcome, Runtime, Unit, failed_inputs
+from inference_worker.models.base import FollowUp, Model, Outcome, Runtime, Unit, failed_inputs
 from inference_worker.models.torch_device import free_bytes, resolve
-from inference_worker.models.whisper import segments, speech, windows, words
+from inference_worker.models.whisper import rests, segments, speech, windows, words
 from inference_worker.models.whisper.asked import Asked, Heard, Piece
 from inference_worker.models.whisper.decoding import Decoded, Decoder
 from inference_worker.models.whisper.files import check, locate_weights
+from inference_worker.models.whisper.windows import Window
 from rpc.errors import RpcError
 
 BUDGET_WINDOWS = {"cpu": 4, "cuda": 16}
@@ -104,12 +106,12 @@ class Whisper(Model):
 
     def _units(self, recording: Recording, asked: Asked) -> list[Unit]:
         heard = Heard(asked, recording.duration_s, recording.truncated, asked.language)
-        group = (asked.timestamps, asked.beam_size)
         places = windows.pack(speech.stretches(recording.samples)) if asked.vad else windows.cut(recording.samples)
         # a recording without speech still has a language and a length to be told
-        places = places or [windows.Window(0, 0)]
+        places = places or [Window(0, 0)]
         recording.rest()
-        return [Unit(Piece(heard, place, recording), group=group) for place in places]
+        pieces = [Piece(heard, place, recording) for place in places]
+        return [Unit(piece, group=_group(piece)) for piece in pieces]
 
     def infer(self, units: Sequence[Unit]) -> Sequence[Any]:
         """Return for each window what is known of its recording, and its segments."""
@@ -119,28 +121,40 @@ class Whisper(Model):
         self.going_on()
         decoded = self._decoder.decode(pieces, encoded, self.going_on)
         self.going_on()
-        found = [self._stretches(piece, each) for piece, each in zip(pieces, decoded, strict=True)]
+        parts = [self._complete(piece, each) for piece, each in zip(pieces, decoded, strict=True)]
+        found = [self._stretches(piece, tokens) for piece, (tokens, _) in zip(pieces, parts, strict=True)]
         words.add_times(self._decoder, pieces, found, encoded)
         return [
-            (piece.heard, segments.segments(piece, each, there, self._tokenizer(piece)))
-            for piece, each, there in zip(pieces, decoded, found, strict=True)
+            self._output(unit, rest, segments.segments(unit.data, each, there, self._tokenizer(unit.data)))
+            for unit, each, there, (_, rest) in zip(units, decoded, found, parts, strict=True)
         ]
+
+    def _complete(self, piece: Piece, decoded: Decoded) -> rests.Part:
+        """Return the tokens that are complete, and the part of the window that needs another pass, if there is one."""
+        begin = self._tokenizer(piece).timestamp_begin
+        return rests.complete_part(piece, decoded, timestamp_begin=begin, limit=self._decoder.token_limit)
+
+    def _output(self, unit: Unit, rest: Window | None, found: list[dict[str, Any]]) -> Any:
+        """Return what is known of the recording and the window's segments, or the rest of the window as a follow-up."""
+        piece: Piece = unit.data
+        complete = [*piece.segments, *found]
+        if rest is None:
+            return piece.heard, complete
+        follow_up = piece.part(rest, complete)
+        return FollowUp(replace(unit, data=follow_up, group=_group(follow_up)))
 
     def _tokenizer(self, piece: Piece) -> Any:
         return self._decoder.tokenizer(piece.heard.language or "en", piece.heard.asked.task)
 
-    def _stretches(self, piece: Piece, decoded: Decoded) -> list[segments.Stretch]:
-        if decoded.silent or not piece.duration_s:
-            return []
-        begin = self._tokenizer(piece).timestamp_begin
-        return segments.stretches(decoded.tokens, begin, piece.duration_s)
+    def _stretches(self, piece: Piece, tokens: Sequence[int]) -> list[segments.Stretch]:
+        return segments.stretches(tokens, self._tokenizer(piece).timestamp_begin, piece.duration_s)
 
     def keep(self, unit: Unit, output: Any) -> Any:
         """Return the segments of a window, where it lies, and what is known of its recording by now."""
         piece: Piece = unit.data
         heard, found = output
         language = {"language": heard.language, "probability": heard.language_probability}
-        return {"window": list(piece.window), "segments": found, **language}
+        return {"window": list(piece.whole), "segments": found, **language}
 
     def resume(self, unit: Unit, kept: Any) -> Any | None:
         """Return the segments another worker heard in the same window, and believe it about the language."""
@@ -161,6 +175,11 @@ class Whisper(Model):
         """Return device, memory of the weights, number of languages, and what is computed in."""
         told = {"device": str(self._device), "bytes": str(self._bytes), "compute": self._compute}
         return {**told, "languages": str(len(self._languages))}
+
+
+def _group(piece: Piece) -> Hashable:
+    """Return what must be equal in a pass: CTranslate2 takes it once a call."""
+    return piece.heard.asked.timestamps, piece.heard.asked.beam_size, piece.frames
 
 
 def _languages(model: WhisperModel) -> frozenset[str]:

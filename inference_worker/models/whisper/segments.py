@@ -26,6 +26,21 @@ class Stretch:
     words: list[dict[str, Any]] | None = None
 
 
+def complete_part(tokens: Sequence[int], timestamp_begin: int) -> tuple[Sequence[int], float | None]:
+    """Return the tokens that are complete, and the second of the window from which the rest is to be decoded again.
+
+    The rule is openai-whisper's (`transcribe.py`). A pair of timestamps closes a segment and opens the next one. Where
+    the last pair has nothing behind it, or text that no timestamp closes, the window is complete up to that pair. One
+    timestamp alone behind the last text says that no speech follows. Then, and without any pair, all tokens are
+    complete and the second value is None.
+    """
+    flags = [token >= timestamp_begin for token in tokens]
+    pairs = [index for index in range(1, len(tokens)) if flags[index] and flags[index - 1]]
+    if not pairs or flags[-2:] == [False, True]:
+        return tokens, None
+    return tokens[: pairs[-1]], (tokens[pairs[-1]] - timestamp_begin) * TICK_S
+
+
 def stretches(tokens: Sequence[int], timestamp_begin: int, duration_s: float) -> list[Stretch]:
     """Return the runs of text between timestamps; text without one behind it lasts until the window ends."""
     return [found for found in _runs(tokens, timestamp_begin, duration_s) if found.end > found.start]

@@ -24,6 +24,13 @@ QUIET = 0.05
 """A frame is quiet below this part of the loudness of the window's louder frames."""
 
 
+NEAR_S = 0.3
+"""How far a timestamp of the model may be from where a word ends."""
+
+GAP_FRAMES = 3
+"""Frames of the gap between two words that is looked for: 60 ms."""
+
+
 class Window(NamedTuple):
     """From which sample of the recording to which."""
 
@@ -48,8 +55,7 @@ def cut(samples: NDArray[np.int16]) -> list[Window]:
 
 def _end(samples: NDArray[np.int16]) -> int:
     """Return where a full window is to end, in samples from its start."""
-    frames = samples.reshape(-1, FRAME).astype(np.float32)
-    loudness = np.sqrt(np.mean(frames * frames, axis=1))
+    loudness = _loudness(samples)
     quiet = loudness < QUIET * np.percentile(loudness, 90)
     first = (WINDOW - SEARCHED) // FRAME
     pauses = [run for run in _runs(quiet) if run.start >= first and run.stop - run.start >= PAUSE]
@@ -57,6 +63,24 @@ def _end(samples: NDArray[np.int16]) -> int:
         return WINDOW
     last = pauses[-1]
     return (last.start + last.stop) // 2 * FRAME
+
+
+def nearest_gap(samples: NDArray[np.int16], at: int) -> int:
+    """Return the middle of the quietest 60 ms within 0.3 s of a sample; the sample itself if speech goes on there."""
+    loudness = _loudness(samples[: len(samples) // FRAME * FRAME])
+    first, last = (max(0, round(at + reach * RATE) // FRAME) for reach in (-NEAR_S, NEAR_S))
+    if len(loudness[first:last]) < GAP_FRAMES:
+        return at
+    near = np.convolve(loudness[first:last], np.full(GAP_FRAMES, 1 / GAP_FRAMES), "valid")
+    if near.min() > QUIET * np.percentile(loudness, 90):
+        return at
+    return int((first + np.argmin(near)) * FRAME + GAP_FRAMES * FRAME // 2)
+
+
+def _loudness(samples: NDArray[np.int16]) -> NDArray[np.float32]:
+    """Return the root mean square of each frame; the samples are a whole number of frames."""
+    frames = samples.reshape(-1, FRAME).astype(np.float32)
+    return np.asarray(np.sqrt(np.mean(frames * frames, axis=1)))
 
 
 def _runs(flags: NDArray[np.bool_]) -> list[Window]:

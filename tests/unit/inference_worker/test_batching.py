@@ -176,6 +176,27 @@ def test_jobs_take_turns_unit_by_unit() -> None:
     assert list(map(jobs, drained(pool))) == ["abc"] * 4
 
 
+def test_a_follow_up_goes_before_the_other_units_of_its_job() -> None:
+    """An input is completed in order, and units of other jobs are not overtaken."""
+    pool = pool_of(tickets("a", 1, 1, 1), tickets("b", 1), budget=1)
+    (first,) = take(pool)
+
+    rest = Ticket(first.job, first.given, first.place, Unit("rest"))
+    pool.add_follow_up(rest, "interactive", suspect=False, now=0.0)
+
+    assert [ticket.unit.data for batch in drained(pool) for ticket in batch] == ["b0", "rest", "a1", "a2"]
+
+
+@pytest.mark.parametrize("suspect", [False, True])
+def test_a_follow_up_of_a_job_without_other_units_waits_its_turn(*, suspect: bool) -> None:
+    """It comes behind the jobs that wait; that of a suspect is alone in its pass."""
+    pool = pool_of(tickets("b", 1), tickets("c", 1))
+
+    pool.add_follow_up(tickets("a", 1)[0], "interactive", suspect=suspect, now=0.0)
+
+    assert list(map(jobs, drained(pool))) == (["a", "bc"] if suspect else ["abc"])
+
+
 def test_units_of_another_group_wait_for_their_own_pass() -> None:
     """Units that want other options are not run with these, but come next."""
     pool = pool_of(tickets("a", 1, 1, group="en"), tickets("b", 1, group="de"), tickets("c", 1, group="en"))

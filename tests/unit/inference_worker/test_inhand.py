@@ -8,7 +8,7 @@ import pytest
 from inference_worker.batching import Policy, UnitPool
 from inference_worker.inhand import InHand
 from inference_worker.job import JobInHand
-from inference_worker.models.base import Unit
+from inference_worker.models.base import FollowUp, Unit
 from rpc.errors import InvalidInput
 from tests.unit.inference_worker.samples import in_hand
 
@@ -166,6 +166,37 @@ def test_an_input_prepared_after_its_job_was_dropped_is_not_run() -> None:
     hands.withdraw(running=True)
     prepared(hands, job)
 
+    assert hands.batch_now() is None
+
+
+def test_a_follow_up_waits_for_another_pass() -> None:
+    """Its job is not done before, and the other jobs of the batch are."""
+    long, short = in_hand(1), in_hand(2)
+    hands = holding(long, short)
+    prepared(hands, long)
+    prepared(hands, short)
+
+    batch = hands.batch_now()
+    assert batch is not None
+    finished = hands.record(batch, [FollowUp(Unit("rest")), "B"], 0.0)
+    again = hands.batch_now()
+    assert again is not None
+
+    assert (ids(finished), [ticket.unit.data for ticket in again.tickets]) == (["j2"], ["rest"])
+    assert (ids(hands.record(again, ["A"], 0.0)), long.outcomes()) == (["j1"], [["A"]])
+
+
+def test_a_follow_up_of_a_dropped_job_is_not_run() -> None:
+    """A cancelled job takes no further pass."""
+    job = in_hand(1)
+    hands = holding(job)
+    prepared(hands, job)
+    batch = hands.batch_now()
+    assert batch is not None
+
+    hands.drop([job.delivery.place])
+
+    assert hands.record(batch, [FollowUp(Unit("rest"))], 0.0) == []
     assert hands.batch_now() is None
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from inference_worker.batching import Batch
 from inference_worker.job import JobInHand
-from inference_worker.models.base import Unit
+from inference_worker.models.base import FollowUp, Unit
 from rpc.errors import InvalidInput, ModelError
 from rpc.messages import Meta
 from tests.unit.inference_worker.samples import in_hand
@@ -39,6 +39,31 @@ def test_outcomes_come_in_the_order_of_the_inputs_and_their_units() -> None:
         job.record(ticket, output)
 
     assert job.outcomes() == [["A1", "A2"], ["B"]]
+
+
+def test_a_unit_with_a_follow_up_is_not_done() -> None:
+    """The follow-up has the place of the unit, and its output is the unit's."""
+    job = in_hand(inputs=["a"])
+    first, second = job.prepared(0, [Unit("a1"), Unit("a2")], 0.0)
+
+    job.record(second, "A2")
+    follow_up = job.record(first, FollowUp(Unit("rest")))
+
+    assert follow_up is not None
+    assert (follow_up.unit.data, follow_up.given, follow_up.place, job.done) == ("rest", 0, 0, False)
+    assert job.record(follow_up, "A1") is None
+    assert (job.done, job.outcomes()) == (True, [["A1", "A2"]])
+
+
+def test_an_input_that_failed_has_no_follow_up() -> None:
+    """No pass is spent on an input of which another unit failed."""
+    job = in_hand(inputs=["a"])
+    first, second = job.prepared(0, [Unit("a1"), Unit("a2")], 0.0)
+
+    job.record(first, ModelError("unit"))
+
+    assert job.record(second, FollowUp(Unit("rest"))) is None
+    assert job.done
 
 
 def test_an_input_whose_unit_failed_has_the_error_for_its_outcome() -> None:

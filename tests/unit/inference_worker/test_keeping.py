@@ -11,7 +11,7 @@ from inference_worker.inhand import InHand
 from inference_worker.job import JobInHand
 from inference_worker.keeping import Keeping
 from inference_worker.metrics import WorkerMetrics
-from inference_worker.models.base import Model, Runtime, Unit
+from inference_worker.models.base import FollowUp, Model, Runtime, Unit
 from inference_worker.stamps import Stamps
 from rpc.errors import Unavailable
 from tests.unit.inference_worker.samples import in_hand
@@ -28,8 +28,8 @@ class Long(Model):
         self._events = events
 
     def infer(self, units: Sequence[Unit]) -> Sequence[Any]:
-        """Return the inputs."""
-        return [unit.data for unit in units]
+        """Return the inputs; "twice" takes a second pass."""
+        return [FollowUp(Unit("second")) if unit.data == "twice" else unit.data for unit in units]
 
     def keep(self, unit: Unit, output: Any) -> Any:
         """Return it in a map, or fail one of two ways."""
@@ -92,6 +92,16 @@ def test_what_cannot_be_kept_is_work_done_twice(output: str, caplog: pytest.LogC
 
     assert shelf.names == {"j4": ["unit:0:0", "unit:0:2"]}
     assert [record.getMessage() for record in caplog.records] == ["a part of job j4 is not kept"]
+
+
+def test_an_incomplete_output_is_not_kept() -> None:
+    """Of a unit that takes two passes the output of the second is kept."""
+    shelf = Shelf()
+
+    events = one_pass(shelf, "twice")
+
+    assert events == ["told j3", "kept a", "kept c", "kept second"]
+    assert shelf.names == {"j4": ["0:0", "0:2", "0:1"]}
 
 
 def test_what_is_there_is_resumed() -> None:

@@ -17,8 +17,9 @@ from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 from inference_worker.media import audio
 from inference_worker.media.recording import RATE
 from inference_worker.memory import resident_bytes
-from inference_worker.models.base import InvalidInput, Runtime, Unit
+from inference_worker.models.base import FollowUp, InvalidInput, Runtime, Unit
 from inference_worker.models.whisper import Whisper, languages
+from inference_worker.models.whisper.asked import RESTS_FRAMES
 from inference_worker.models.whisper.decoding import BEST_OF, MOST_COMPRESSION, TEMPERATURES, Decoded, Decoder
 from inference_worker.standins import whisper as standin
 from inference_worker.standins.whisper import WORDS, tone_speech, wav
@@ -66,7 +67,15 @@ def heard(model: Whisper, outputs: Sequence[Any]) -> dict[str, Any]:
 
 def transcribed(model: Whisper, spoken: Sequence[str | None], **options: Any) -> dict[str, Any]:
     """Return the transcript of a recording that has the model to itself, window by window."""
-    return heard(model, [model.infer([unit])[0] for unit in units(model, spoken, **options)])
+    return heard(model, [complete(model, unit) for unit in units(model, spoken, **options)])
+
+
+def complete(model: Whisper, unit: Unit) -> Any:
+    """Return the output of a unit after as many passes as it needs."""
+    output = model.infer([unit])[0]
+    while isinstance(output, FollowUp):
+        output = model.infer([output.unit])[0]
+    return output
 
 
 @pytest.mark.parametrize("count", [1, 5, 30, 31, 75])
@@ -100,6 +109,59 @@ def test_five_windows_of_five_jobs_in_one_pass_give_what_one_by_one_gives(model:
     for one, other in zip(alone, transcripts, strict=True):
         assert _rounded(one) == _rounded(other)
     assert [transcript["language"] for transcript in transcripts] == ["fr", "de", "ja", "en", "en"]
+
+
+@pytest.fixture(scope="module")
+def early(tmp_path_factory: pytest.TempPathFactory) -> Whisper:
+    """Return a model that writes ten words of a window, a pair of timestamps, and then ends."""
+    place = tmp_path_factory.mktemp("early")
+    standin.build(place, stop_after=10)
+    loaded = Whisper(Runtime(source=str(place), threads=1))
+    loaded.load()
+    return loaded
+
+
+@pytest.mark.parametrize("word_timestamps", [False, True])
+@pytest.mark.parametrize("count", [5, 10, 11, 19, 25, 30, 45])
+def test_text_behind_the_last_timestamp_is_heard(early: Whisper, count: int, *, word_timestamps: bool) -> None:
+    """A window whose tokens end with a pair of timestamps is decoded again from there, until all of it is heard."""
+    spoken = words(count)
+
+    transcript = transcribed(early, spoken, word_timestamps=word_timestamps)
+
+    segments = transcript["segments"]
+    assert transcript["text"].split() == spoken
+    assert [segment["id"] for segment in segments] == list(range(len(segments)))
+    assert [(segment["start"], segment["end"]) for segment in segments] == [
+        (start, min(start + 10, count)) for start in range(0, count, 10)
+    ]
+
+
+def test_rests_of_several_jobs_share_a_pass(early: Whisper) -> None:
+    """Together they give what each gives alone, and rests of up to 9 s are not padded to 30 s."""
+    spoken = [words(count) for count in (13, 15, 19)]
+    alone = [transcribed(early, said) for said in spoken]
+
+    first = early.infer([units(early, said)[0] for said in spoken])
+    rests = [output.unit for output in first if isinstance(output, FollowUp)]
+    second = early.infer(rests)
+
+    assert [_rounded(heard(early, [output])) for output in second] == [_rounded(transcript) for transcript in alone]
+    assert {rest.group for rest in rests} == {(True, 5, RESTS_FRAMES)}
+
+
+def test_a_window_heard_in_several_passes_is_kept_whole(early: Whisper) -> None:
+    """A worker that takes the job over resumes the window with the segments of all its passes."""
+    spoken = words(25)
+    (unit,) = units(early, spoken)
+    follow_up = early.infer([unit])[0]
+    output = early.infer([early.infer([follow_up.unit])[0].unit])[0]
+
+    (again,) = units(early, spoken)
+    resumed = early.resume(again, early.keep(follow_up.unit, output))
+
+    assert resumed is not None
+    assert heard(early, [resumed])["text"].split() == spoken
 
 
 def _rounded(value: Any) -> Any:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from inference_worker.media.recording import RATE
-from inference_worker.models.whisper.segments import Stretch, stretches
-from inference_worker.models.whisper.windows import WINDOW, Window, cut, pack
+from inference_worker.models.whisper.segments import Stretch, complete_part, stretches
+from inference_worker.models.whisper.windows import WINDOW, Window, cut, nearest_gap, pack
 
 BEGIN = 1000
 """The first timestamp token, in these tests."""
@@ -96,3 +96,55 @@ def test_stretches_of_speech_share_windows() -> None:
 def test_timestamps_cut_a_window_into_stretches(tokens: list[int], found: list[tuple[float, float, list[int]]]) -> None:
     """Nothing that was said is left out: also what follows the last timestamp; no time is beyond the window."""
     assert stretches(tokens, BEGIN, 5.0) == [Stretch(start, end, kept) for start, end, kept in found]
+
+
+TEXT = [7, 8, 9]
+
+
+def at(*seconds: float) -> list[int]:
+    """Return timestamp tokens."""
+    return [BEGIN + round(second / 0.02) for second in seconds]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "complete", "rest_s"),
+    [
+        ([], 0, None),
+        (TEXT, 3, None),
+        ([*at(0), *TEXT], 4, None),
+        ([*at(0), *TEXT, *at(5)], 5, None),
+        ([*at(0), *TEXT, *at(5, 5)], 5, 5.0),
+        ([*at(0), *TEXT, *at(5, 6)], 5, 6.0),
+        ([*at(0), *TEXT, *at(5, 5), *TEXT], 5, 5.0),
+        ([*at(0), *TEXT, *at(5, 5), *TEXT, *at(9)], 10, None),
+        ([*at(0), *TEXT, *at(5, 5), *TEXT, *at(9, 9)], 10, 9.0),
+        ([*at(0), *TEXT, *at(5, 5), *TEXT, *at(9, 9), *TEXT], 10, 9.0),
+        (at(0, 4), 1, 4.0),
+    ],
+)
+def test_a_window_is_complete_up_to_the_last_pair_of_timestamps(
+    tokens: list[int], complete: int, rest_s: float | None
+) -> None:
+    """With nothing behind the pair, or text that is not closed, the rest is decoded again; as openai-whisper does."""
+    assert complete_part(tokens, BEGIN) == (tokens[:complete], rest_s)
+
+
+@pytest.mark.parametrize(
+    ("parts", "at_s", "cut_s"),
+    [
+        ([(5.0, 3000), (0.2, 5), (5.0, 3000)], 5.3, 5.1),
+        ([(5.0, 3000), (0.2, 5), (5.0, 3000)], 4.9, 5.1),
+        ([(5.0, 3000), (0.2, 5), (5.0, 3000)], 5.7, 5.7),
+        ([(10.0, 3000)], 5.0, 5.0),
+        ([(5.0, 3000), (5.0, 5)], 9.9, 9.8),
+        ([(0.04, 3000)], 0.02, 0.02),
+    ],
+    ids=["behind a gap", "before a gap", "far from a gap", "no gap", "silence", "too short to look"],
+)
+def test_a_rest_begins_in_the_gap_between_two_words(
+    parts: list[tuple[float, float]], at_s: float, cut_s: float
+) -> None:
+    """A gap within 0.3 s of the timestamp is a better place; where speech goes on the timestamp is obeyed."""
+    cut_at = nearest_gap(sound(*parts), round(at_s * RATE))
+
+    assert cut_at / RATE == pytest.approx(cut_s, abs=0.11 if parts[-1][1] == 3000 else 0.3)
