@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -41,6 +42,7 @@ class AsyncCaller:
         self._connection = AwaitingConnection(self._settings)
         self._listener: Listener | None = None
         self._forks = forks()
+        self._submits = itertools.count()
         self._abandoning: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -88,6 +90,10 @@ class AsyncCaller:
         self._after_fork()
         settings = self._settings
         return Asked(model, op, options or {}, self._channel, settings.inline_bytes, settings.max_input_bytes)
+
+    def _next_upload(self) -> str:
+        """Return the name of the next submit, which no other client and no other submit has."""
+        return f"{self._channel.rpartition(':')[2]}-{next(self._submits)}"
 
     def _after_fork(self) -> None:
         if self._forks != forks():
@@ -191,8 +197,8 @@ class AsyncCaller:
                 listener.waits.remove(name, slot)
 
     async def _submit(self, jobs: Sequence[Job], deadline: Deadline, *, again: bool = False) -> list[bool]:
-        said = said_before(at_first=again)
-        return await self._surely(lambda: calls.submit(self._settings, jobs, again=next(said)), deadline)
+        said, upload = said_before(at_first=again), self._next_upload()
+        return await self._surely(lambda: calls.submit(self._settings, jobs, again=next(said), upload=upload), deadline)
 
     async def _surely(self, call: Callable[[], calls.Call[T]], deadline: Deadline) -> T:
         """Carry out what may be said twice, again and again while Redis is away, until the time is up."""

@@ -1,6 +1,7 @@
 """What every blocking call stands on: jobs queued, waited for, cancelled; two connections, one thread that listens."""
 
 import contextlib
+import itertools
 import threading
 import time
 import uuid
@@ -45,6 +46,7 @@ class Caller:
         self._listener: Listener | None = None
         self._connection = BlockingConnection(self._settings)
         self._forks = forks()
+        self._submits = itertools.count()
 
     def __enter__(self) -> Self:
         """Return the client itself."""
@@ -90,6 +92,10 @@ class Caller:
         self._after_fork()
         settings = self._settings
         return Asked(model, op, options or {}, self._channel, settings.inline_bytes, settings.max_input_bytes)
+
+    def _next_upload(self) -> str:
+        """Return the name of the next submit, which no other client and no other submit has."""
+        return f"{self._channel.rpartition(':')[2]}-{next(self._submits)}"
 
     def _after_fork(self) -> None:
         if self._forks != forks():
@@ -185,8 +191,8 @@ class Caller:
                 listener.waits.remove(name, slot)
 
     def _submit(self, jobs: Sequence[Job], deadline: Deadline, *, again: bool = False) -> list[bool]:
-        said = said_before(at_first=again)
-        return self._surely(lambda: calls.submit(self._settings, jobs, again=next(said)), deadline)
+        said, upload = said_before(at_first=again), self._next_upload()
+        return self._surely(lambda: calls.submit(self._settings, jobs, again=next(said), upload=upload), deadline)
 
     def _surely(self, call: Callable[[], calls.Call[T]], deadline: Deadline) -> T:
         """Carry out what may be said twice, again and again while Redis is away, until the time is up."""

@@ -4,16 +4,16 @@ Each conversation is a generator: it yields a round (commands that travel togeth
 same order, and returns its answer. `rpc.connection` has the blocking and the awaiting way to carry one out.
 """
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, chain
+from itertools import chain
 from typing import Any, Literal, TypeVar
 
 from rpc.codec import decode_reply, encode_reply
 from rpc.entries import job_fields, spread
-from rpc.errors import Cancelled, InvalidInput, QueueFull, RpcError
+from rpc.errors import Cancelled, InvalidInput, QueueFull, RpcError, Unavailable
 from rpc.keys import LANES, Keys, check_job_id, check_model
-from rpc.messages import HOUR_MS, JOB_MARGIN_MS, Failure, Job, Reply
+from rpc.messages import HOUR_MS, JOB_MARGIN_MS, Failure, Job, Reply, new_job_id
 from rpc.scripts import SCRIPTS
 from rpc.settings import RedisSettings
 
@@ -44,28 +44,43 @@ BLOB_BYTES_TOGETHER = 256 * 1024
 """A larger blob is written in pieces of this size, each of which has the socket's time limit for itself."""
 
 
-def submit(settings: RedisSettings, jobs: Sequence[Job], *, again: bool = False) -> Call[list[bool]]:
-    """Queue jobs in one round; return for each whether its reply is there already.
+UPLOAD_BYTES_PER_MS = 100
+"""The slowest line that may take as long as it likes for an upload: its keys live for so much longer per byte."""
+
+
+def submit(settings: RedisSettings, jobs: Sequence[Job], *, again: bool = False, upload: str = "") -> Call[list[bool]]:
+    """Queue jobs; return for each whether its reply is there already.
 
     A reply that says that trying again can help gives way to another try. With `again` this is none: the same call was
     made before, and its answer not heard.
-    Inputs larger than `settings.inline_bytes` travel as blobs. Raises `QueueFull` if a lane had no room for one of the
-    jobs, `InvalidInput` if one is too large (then nothing was sent). Jobs in front of a refused one stay queued;
-    the same call again joins them.
+    Inputs larger than `settings.inline_bytes` travel as blobs, written in a round of their own under keys that have
+    `upload` in their name: one name for all attempts of a submit, and no other submit's. Raises `QueueFull` if a lane
+    had no room for one of the jobs, `InvalidInput` if one is too large (then nothing was sent), `Unavailable` if a blob
+    expired before its job was queued. Jobs in front of a refused one stay queued; the same call again joins them.
     """
-    commands = [_submit_commands(settings, job, again=again) for job in jobs]
-    everything = yield [command for told in commands for command in told]
-    lasts = accumulate(map(len, commands))
-    replies = [everything[last - 1] for last in lasts]
-    full = next((reply for reply in replies if reply[0] == b"full"), None)
-    if full is not None:
-        where, what = (f"sink {jobs[0].sink}", "replies") if full[2] == b"sink" else (f"{jobs[0].lane} lane", "jobs")
-        raise QueueFull(f"the {where} of {jobs[0].model} is full: {full[1]} {what}")
+    parcels = [_parcel(settings, job, again=again, upload=upload or new_job_id()) for job in jobs]
+    uploads = {name: data for parcel in parcels for name, data in parcel.uploads.items()}
+    if uploads:
+        yield from _write_all(uploads)
+    replies = yield [parcel.command for parcel in parcels]
+    for job, reply in zip(jobs, replies, strict=True):
+        if reply[0] == b"full":
+            where, items = (f"sink {job.sink}", "replies") if reply[2] == b"sink" else (f"{job.lane} lane", "jobs")
+            raise QueueFull(f"the {where} of {job.model} is full: {reply[1]} {items}")
+        if reply[0] == b"unwritten":
+            raise Unavailable(f"an input of job {job.id} of {job.model} expired before the job was queued")
     return [reply[0] == b"done" for reply in replies]
 
 
-def _submit_commands(settings: RedisSettings, job: Job, *, again: bool) -> list[Command]:
-    """Return what queues a job: its blobs first, so that no worker sees the job before them."""
+@dataclass(frozen=True, slots=True)
+class _Parcel:
+    """A job as it is sent: its blobs by the key each is written under first, and the command that queues it."""
+
+    uploads: dict[str, bytes]
+    command: Command
+
+
+def _parcel(settings: RedisSettings, job: Job, *, again: bool, upload: str) -> _Parcel:
     keys = Keys(settings.prefix, job.model)
     light, blobs = spread(job, inline_bytes=settings.inline_bytes)
     for number, data in blobs.items():
@@ -76,11 +91,23 @@ def _submit_commands(settings: RedisSettings, job: Job, *, again: bool) -> list[
     if isinstance(payload, bytes) and len(payload) > settings.max_payload_bytes:
         raise InvalidInput(f"the payload of {len(payload)} bytes is over the limit of {settings.max_payload_bytes}")
     life_ms = job.ttl_ms + JOB_MARGIN_MS
-    there = [keys.blob(job.id, number) for number in blobs]
     sinks = [keys.sink(job.sink)] if job.sink else []
-    names = (keys.stream(job.lane), keys.job(job.id), keys.result(job.id), keys.config, *sinks, *there)
-    written = chain.from_iterable(_write(name, data, life_ms) for name, data in zip(there, blobs.values(), strict=True))
-    return [*written, script("submit", names, (DEFAULT_MAX_JOBS, life_ms, len(sinks), int(again), *fields))]
+    pairs = [(keys.upload(upload, job.id, number), keys.blob(job.id, number)) for number in blobs]
+    names = (keys.stream(job.lane), keys.job(job.id), keys.result(job.id), keys.config, *sinks)
+    arguments = (DEFAULT_MAX_JOBS, life_ms, len(sinks), int(again), *fields)
+    command = script("submit", (*names, *chain.from_iterable(pairs)), arguments)
+    return _Parcel({name: data for (name, _), data in zip(pairs, blobs.values(), strict=True)}, command)
+
+
+def _write_all(uploads: Mapping[str, bytes]) -> Call[None]:
+    """Write blobs; if one of them cannot be written, delete them all and raise its error."""
+    life_ms = JOB_MARGIN_MS + sum(map(len, uploads.values())) // UPLOAD_BYTES_PER_MS
+    writes = Tolerant(chain.from_iterable(_write(name, data, life_ms) for name, data in uploads.items()))
+    answers = yield writes
+    error = next((answer for answer in answers if isinstance(answer, RpcError)), None)
+    if error is not None:
+        yield [("DEL", *uploads)]
+        raise error
 
 
 def _write(key: str, data: bytes, life_ms: int) -> Iterator[Command]:
@@ -92,7 +119,7 @@ def _write(key: str, data: bytes, life_ms: int) -> Iterator[Command]:
     view = memoryview(data)
     for start in range(0, len(data), BLOB_BYTES_TOGETHER):
         yield ("SETRANGE", key, start, view[start : start + BLOB_BYTES_TOGETHER])
-        # whoever settles the job meanwhile deletes the key, and the next piece makes it anew
+        # an earlier attempt that arrives late takes the key away, and the next piece makes it anew
         yield ("PEXPIRE", key, life_ms)
 
 

@@ -115,6 +115,10 @@ class Keys:
         """String, PX: an input too large for the entry; goes with the job."""
         return self._key(f"blob:{job_id}:{number}")
 
+    def upload(self, submit: str, job_id: str, number: int) -> str:
+        """String, PX: an input on its way to its blob key, written by one submit alone."""
+        return self._key(f"upload:{submit}:{job_id}:{number}")
+
     def parts(self, job_id: str) -> str:
         """Hash, PX: finished units of a long job, so that another worker can go on; goes with the job."""
         return self._key(f"parts:{job_id}")

@@ -92,9 +92,8 @@ class Theory:
             outcome = "joined"
         elif len(self.there(lane)) >= self.most_jobs:
             outcome = "full"
-        if job_id in self.large:
-            kept = job_id in self.queued or outcome == "queued"
-            (self.blobs.add if kept else self.blobs.discard)(job_id)
+        if job_id in self.large and outcome == "queued":
+            self.blobs.add(job_id)
         return outcome
 
     def queue(self, job_id: str, place: Place) -> None:

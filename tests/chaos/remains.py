@@ -15,8 +15,8 @@ from tests.chaos.relays import SINK, told
 MEANT = ("}:interactive", "}:bulk", "}:dead", "}:config", "}:workers", ":models", f"}}:sink:{SINK}")
 """How the keys end that stay for ever."""
 
-KINDS = ("result:", "worker:", "job:", "blob:")
-"""How keys of a model go on that do not stay for ever, and are looked at as what they are."""
+KINDS = ("result:", "worker:", "job:", "blob:", "upload:")
+"""How keys of a model go on that do not stay for ever; an upload cut in its middle expires by itself."""
 
 
 class Remains:

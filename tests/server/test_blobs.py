@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 from redis import Redis
 
-from rpc import Client, InvalidInput, JobLost, QueueFull, RedisSettings
-from rpc.calls import BLOB_BYTES_TOGETHER
+from rpc import Client, InvalidInput, JobLost, QueueFull, RedisSettings, Unavailable
+from rpc.calls import BLOB_BYTES_TOGETHER, Call, Round, submit
 from rpc.consumer import Consumer
 from rpc.deliveries import Delivery, Hold, Limits, Settlement
 from rpc.inspection import dead_jobs
-from rpc.messages import JOB_MARGIN_MS, Blob, Failure
-from tests.answering import given, job_of, read_one, reply_with
+from rpc.keys import Keys
+from rpc.messages import JOB_MARGIN_MS, Blob, Failure, Job
+from tests.answering import carry_out, given, job_of, read_one, reply_with
 from tests.callers import Callers
-from tests.conftest import MakeConsumer
+from tests.conftest import MakeConsumer, settings_for
 from tests.servers import Server
 
 pytestmark = pytest.mark.server
@@ -32,6 +33,12 @@ def redis_settings(server: Server, redis_settings: RedisSettings) -> RedisSettin
     return redis_settings.model_copy(update={"inline_bytes": INLINE})
 
 
+def one_round(commands: Round) -> Call[list[Any]]:
+    """Return the replies to one round of another conversation."""
+    replies: list[Any] = yield commands
+    return replies
+
+
 @pytest.fixture
 def worker(make_consumer: MakeConsumer) -> Consumer:
     """Return the worker that has the jobs."""
@@ -44,13 +51,18 @@ def blobs(raw: "Redis") -> list[str]:
     return sorted(name.decode().partition(":blob:")[2] for name in names)
 
 
+def uploads(raw: "Redis", settings: RedisSettings) -> list[bytes]:
+    """Return the keys of inputs that were written and not taken over by a job."""
+    return list(raw.scan_iter(match=f"{settings.prefix}:*:upload:*", count=1000))
+
+
 @pytest.fixture
-def raw(raw: "Redis") -> Iterator["Redis"]:
+def raw(raw: "Redis", redis_settings: RedisSettings) -> Iterator["Redis"]:
     """Yield the server without what tests of other modules left; whatever a test did, no blob may be left behind."""
     for name in raw.scan_iter(match="*:blob:*", count=1000):
         raw.unlink(name)
     yield raw
-    assert blobs(raw) == []
+    assert (blobs(raw), uploads(raw, redis_settings)) == ([], [])
 
 
 def end(worker: Consumer, delivery: Delivery) -> None:
@@ -202,3 +214,65 @@ def test_what_would_be_taken_for_a_blob_is_refused(client: Client, reserved: dic
     """A caller's own map that means something else on the wire is not sent."""
     with pytest.raises(InvalidInput, match="would be taken for a blob or a reference"):
         client.submit("m", "op", [reserved])
+
+
+@pytest.mark.parametrize("size", [len(LARGE), 2 * BLOB_BYTES_TOGETHER + 1], ids=["one write", "pieces"])
+def test_a_submit_that_joins_changes_nothing_of_the_job_it_joins(
+    callers: Callers, raw: "Redis", redis_settings: RedisSettings, worker: Consumer, size: int
+) -> None:
+    """The first submit's bytes are the job's, waiting, running and cancelled, and the second's are gone at once."""
+    caller = callers.make()
+    caller.submit("m", "op", [b"a" * size], job_id="j1")
+
+    caller.submit("m", "op", [b"b" * size, b"c" * size], job_id="j1")
+    delivery = read_one(worker)
+    caller.submit("m", "op", [b"d" * size], job_id="j1")
+    caller.cancel("m", "j1")
+    caller.submit("m", "op", [b"e" * size], job_id="j1")
+
+    assert given(worker, delivery) == [b"a" * size]
+    assert (blobs(raw), uploads(raw, redis_settings)) == (["j1:0"], [])
+    end(worker, delivery)
+
+
+def test_a_blob_outlives_no_job_that_ended_while_it_was_written(
+    callers: Callers, raw: "Redis", redis_settings: RedisSettings, worker: Consumer
+) -> None:
+    """A submit whose job is settled between its writes and its script leaves neither a blob nor an upload."""
+    job = Job("m", "op", [LARGE], id="j1")
+    callers.make().submit("m", "op", [LARGE], job_id="j1")
+    second = submit(redis_settings, [job])
+    carry_out(worker, one_round(second.send(None)))
+    end(worker, read_one(worker))
+
+    assert carry_out(worker, one_round(second.send([True]))) == [[b"done"]]
+
+    assert (blobs(raw), uploads(raw, redis_settings)) == ([], [])
+
+
+@pytest.mark.usefixtures("raw")
+def test_an_upload_that_expired_is_sent_again(redis_settings: RedisSettings, worker: Consumer, raw: "Redis") -> None:
+    """A job is never queued without its blobs: its submit is `Unavailable`, which clients send again."""
+    job = Job("m", "op", [LARGE], id="j1")
+    call = submit(redis_settings, [job])
+    call.send(None)
+    answers = carry_out(worker, one_round(call.send([True])))
+
+    with pytest.raises(Unavailable, match="expired"):
+        call.send(answers)
+    assert raw.xlen(worker.keys.stream("interactive")) == 0
+
+
+def test_a_server_that_fills_up_during_an_upload_keeps_none_of_it(own_server: Server) -> None:
+    """A blob refused in its middle queues no job and leaves no bytes; with room again the same submit succeeds."""
+    settings = settings_for(own_server)
+    with Redis.from_url(own_server.url, protocol=2) as raw, Client(settings=settings) as client:
+        client.submit("m", "op", ["warm"])
+        raw.config_set("maxmemory", raw.info("memory")["used_memory"] + 2_000_000)
+        with pytest.raises(QueueFull):
+            client.submit("m", "op", [b"x" * 8_000_000], job_id="j1")
+        kept = [name for name in raw.scan_iter() if b":upload:" in name or b":blob:" in name or b":job:j1" in name]
+        raw.config_set("maxmemory", 0)
+        client.submit("m", "op", [b"x" * 8_000_000], job_id="j1")
+
+        assert (kept, raw.strlen(Keys(settings.prefix, "m").blob("j1", 0))) == ([], 8_000_000)
