@@ -153,11 +153,14 @@ class AsyncCaller:
         """Queue the jobs of a plan, wait for their replies, and return what it makes of them."""
         deadline = requests.deadline(plan.call)
         try:
-            return plan.conclude(await self._replies(plan.jobs, deadline))
+            replies = await self._replies(plan.jobs, deadline)
         except (Timeout, QueueFull, Unavailable, asyncio.CancelledError):
             if plan.call.get("cancel_abandoned"):
                 self._abandon(plan.jobs)
             raise
+        if self._listener is not None:
+            self._listener.receipts.add(plan.jobs, replies, now=time.monotonic())
+        return plan.conclude(replies)
 
     def _abandon(self, jobs: Sequence[Job]) -> None:
         """Cancel jobs in a task of its own: whoever abandons them may be cancelled again, and does not wait."""

@@ -1,6 +1,7 @@
 """What an asyncio client hears: two tasks listen on its channel for all who await."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from rpc.connection import AwaitingConnection, AwaitingSubscription
 from rpc.deadlines import Deadline
 from rpc.errors import RpcError
 from rpc.messages import Reply
+from rpc.receipts import Receipts
 from rpc.settings import RedisSettings
 from rpc.waits import Waits, WakeUp
 
@@ -24,6 +26,7 @@ class Listener:
 
     def __init__(self, settings: RedisSettings, connection: AwaitingConnection, channel: str) -> None:
         self.waits: Waits[Slot] = Waits(_put)
+        self.receipts = Receipts(settings.prefix)
         self.heard = asyncio.Event()
         self._settings = settings
         self._connection = connection
@@ -50,6 +53,8 @@ class Listener:
             task.cancel()
         await asyncio.wait(self._tasks)
         await self._subscription.close()
+        with contextlib.suppress(RpcError):
+            await self._connection.run(self.receipts.delete(), until=Deadline(time.monotonic()))
         for slot in self.waits.handles():
             _put(slot, requests.CLOSED)
 
@@ -81,6 +86,8 @@ class Listener:
     def _sweep_if_due(self) -> bool:
         """Let the fetching task sweep if it is time to: two that fetch at once would read the same replies."""
         now = time.monotonic()
+        if self.receipts.due(now):
+            self._woken.set()
         due = now - self._swept_at >= self._settings.sweep_s
         if due:
             self._swept_at, self._sweep_due = now, True
@@ -115,6 +122,8 @@ class Listener:
         if sweep_due:
             quiet_s = self._settings.sweep_s
             await self._connection.run_here(self.waits.sweep(prefix, now=time.monotonic(), quiet_s=quiet_s))
+        if self.receipts.due(time.monotonic()):
+            await self._connection.run_here(self.receipts.delete())
 
 
 def _put(slot: Slot, reply: Reply) -> None:

@@ -152,11 +152,14 @@ class Caller:
         """Queue the jobs of a plan, wait for their replies, and return what it makes of them."""
         deadline = requests.deadline(plan.call)
         try:
-            return plan.conclude(self._replies(plan.jobs, deadline))
+            replies = self._replies(plan.jobs, deadline)
         except (Timeout, QueueFull, Unavailable, KeyboardInterrupt, SystemExit):
             if plan.call.get("cancel_abandoned"):
                 self._abandon(plan.jobs)
             raise
+        if self._listener is not None:
+            self._listener.receipts.add(plan.jobs, replies, now=time.monotonic())
+        return plan.conclude(replies)
 
     def _abandon(self, jobs: Sequence[Job]) -> None:
         # without Redis there is nobody to tell; a job that is done already stays so

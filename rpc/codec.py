@@ -122,12 +122,12 @@ def decode_named_reply(data: bytes) -> tuple[str, Reply]:
     model = body.get("model", "")
     if not isinstance(model, str):
         raise InvalidInput(f"reply field 'model' must be str, got {type(model).__name__}")
-    return model, _reply(body)
+    return model, _reply(body, len(data))
 
 
-def _reply(body: Mapping[str, Any]) -> Reply:
+def _reply(body: Mapping[str, Any], size: int) -> Reply:
     if _field(body, "ok", bool):
-        return Success(_field(body, "result", dict | None), _meta(body.get("meta")))
+        return Success(_field(body, "result", dict | None), _meta(body.get("meta")), size)
     error = _field(body, "error", dict)
     return Failure(_field(error, "code", str), _field(error, "message", str), _field(error, "retryable", bool))
 

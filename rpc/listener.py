@@ -11,6 +11,7 @@ from rpc.connection import BlockingConnection, BlockingSubscription
 from rpc.deadlines import Deadline
 from rpc.errors import RpcError
 from rpc.messages import Reply
+from rpc.receipts import Receipts
 from rpc.settings import RedisSettings
 from rpc.waits import Waits, WakeUp
 
@@ -43,6 +44,7 @@ class Listener:
 
     def __init__(self, settings: RedisSettings, connection: BlockingConnection, channel: str) -> None:
         self.waits: Waits[Slot] = Waits(Slot.put)
+        self.receipts = Receipts(settings.prefix)
         self._settings = settings
         self._connection = connection
         self._channel = channel
@@ -68,6 +70,7 @@ class Listener:
         with contextlib.suppress(RpcError):
             # the thread sits in a read that only a message ends early
             self._connection.send([("PUBLISH", self._channel, "")])
+            self._connection.run(self.receipts.delete())
         self._thread.join(self._settings.sweep_s)
         for slot in self.waits.handles():
             slot.put(requests.CLOSED)
@@ -104,6 +107,9 @@ class Listener:
 
     def _sweep_if_due(self) -> bool:
         now, every_s = time.monotonic(), self._settings.sweep_s
+        if self.receipts.due(now):
+            with contextlib.suppress(RpcError):
+                self._connection.run(self.receipts.delete())
         due = now - self._swept_at >= every_s
         if due:
             self._swept_at = now

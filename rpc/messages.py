@@ -88,6 +88,7 @@ class Job:
         traceparent: W3C trace context, or "".
         sink: the stream of completions that is to get the reply too, or "".
         encoding: how the payload came and the reply goes.
+        disposable: whether the reply is of no use to anybody but the caller that waits for it. Not on the wire.
     """
 
     model: str
@@ -102,6 +103,7 @@ class Job:
     traceparent: str = ""
     sink: str = ""
     encoding: Encoding = "msgpack"
+    disposable: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse names that would make a malformed key."""
@@ -139,10 +141,11 @@ class Meta:
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """The answer to a job; `result` is what the op promises."""
+    """The answer to a job; `result` is what the op promises, `wire_bytes` how large the reply was when it was read."""
 
     result: Mapping[str, Any] | None
     meta: Meta = Meta()
+    wire_bytes: int = field(default=0, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypedDict, get_args
 
 from rpc.deadlines import Deadline
@@ -86,6 +86,11 @@ class Asked:
     max_input_bytes: int = 256 * 1024 * 1024
 
 
+def is_disposable(call: CallOptions) -> bool:
+    """Return whether nobody but its caller can ask for the reply: no id, no life of the reply and no sink was named."""
+    return not (call.get("job_id") or call.get("sink") or "keep_s" in call)
+
+
 def job(asked: Asked, inputs: Sequence[Any], call: CallOptions) -> Job:
     """Return the job of one call; raise `InvalidInput` or `UnknownModel` on what could not travel."""
     check_names(call, CallOptions)
@@ -104,6 +109,7 @@ def job(asked: Asked, inputs: Sequence[Any], call: CallOptions) -> Job:
         inputs=inputs,
         options=asked.options,
         id=call.get("job_id") or new_job_id(),
+        disposable=bool(asked.reply) and is_disposable(call),
         lane=check_lane(call.get("lane", LANES[0])),
         ttl_ms=max(1, int(timeout_s * 1000)),
         # 0 keeps nothing, which is not what a very short time means
@@ -131,9 +137,8 @@ def list_jobs(asked: Asked, inputs: Sequence[Any], call: CallOptions, *, most: i
     if len(chunks) == 1:
         return [job(asked, chunks[0], call)]
     base = call.get("job_id") or new_job_id()
-    return [
-        job(asked, chunk, CallOptions(**{**call, "job_id": f"{base}.{index}"})) for index, chunk in enumerate(chunks)
-    ]
+    first = job(asked, chunks[0], call)
+    return [replace(first, id=f"{base}.{index}", inputs=chunk) for index, chunk in enumerate(chunks)]
 
 
 def _chunks(inputs: Sequence[Any], most: int, inline_bytes: int) -> list[Sequence[Any]]:

@@ -218,3 +218,23 @@ def test_no_input_is_lost_by_chunking(count: int) -> None:
 
     assert texts == [text for job in jobs for text in job.inputs]
     assert all(len(job.inputs) <= INPUTS_PER_JOB for job in jobs)
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        ({}, True),
+        ({"timeout_s": 1.0, "lane": "bulk", "cancel_abandoned": True}, True),
+        ({"job_id": "j1"}, False),
+        ({"keep_s": 60.0}, False),
+        ({"sink": "s"}, False),
+    ],
+)
+def test_a_reply_is_disposable_unless_others_may_ask_for_it(call: CallOptions, *, expected: bool) -> None:
+    """An id, a life of the reply or a sink that a caller named is a promise; so is every id that `submit` returns."""
+    long = [f"text {index}" for index in range(INPUTS_PER_JOB + 1)]
+
+    jobs = [requests.job(ASKED, ["a"], call), *requests.list_jobs(ASKED, long, call)]
+
+    assert [job.disposable for job in jobs] == [expected] * 3
+    assert not requests.queued_job(Asked("m", "op", {}), ["a"], call).disposable
