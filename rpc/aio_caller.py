@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import time
-import uuid
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
@@ -13,12 +13,11 @@ from tenacity import AsyncRetrying
 
 from rpc import calls, requests
 from rpc.aio_listener import Listener, Slot
+from rpc.aio_loops import Loops
 from rpc.attempts import said_before, while_away
-from rpc.connection import AwaitingConnection
 from rpc.deadlines import Deadline
 from rpc.errors import QueueFull, Timeout, Unavailable
-from rpc.forks import forks
-from rpc.keys import check_job_id, check_model, reply_channel
+from rpc.keys import check_job_id, check_model
 from rpc.messages import Job, Reply
 from rpc.parts import Progress, progress
 from rpc.plans import Plan
@@ -30,20 +29,17 @@ T = TypeVar("T")
 
 
 class AsyncCaller:
-    """Carries calls out over Redis from one event loop; the same names as `Caller`, awaited.
+    """Carries calls out over Redis from an event loop; the same names as `Caller`, awaited.
 
-    Holds two connections however many calls are waiting; submits made in one tick of the loop travel together.
+    Holds two connections however many calls are waiting; submits made in one tick of the loop travel together. Used
+    from another loop, or in a forked process, it opens two more there.
     """
 
     def __init__(self, url: str | None = None, *, settings: RedisSettings | None = None) -> None:
         self._settings = settings or RedisSettings.from_env(url=url)
         self._prefix = self._settings.prefix
-        self._channel = reply_channel(self._prefix, uuid.uuid4().hex)
-        self._connection = AwaitingConnection(self._settings)
-        self._listener: Listener | None = None
-        self._forks = forks()
+        self._loops = Loops(self._settings)
         self._submits = itertools.count()
-        self._abandoning: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         """Return the client itself."""
@@ -56,14 +52,15 @@ class AsyncCaller:
         await self.close()
 
     async def close(self) -> None:
-        """Close both connections; calls that still wait fail with `Unavailable`."""
-        self._after_fork()
-        if self._abandoning:
-            await asyncio.wait(self._abandoning)
-        if self._listener is not None:
-            await self._listener.stop()
-            self._listener = None
-        await self._connection.close()
+        """Close the connections; calls that still wait fail with `Unavailable`."""
+        await self._loops.close()
+
+    def __del__(self) -> None:
+        """Give back what a forgotten client has open, and warn of it."""
+        loops = getattr(self, "_loops", None)
+        if loops is not None and loops.abandon():
+            text = f"unclosed {type(self).__name__}: use it as a context manager, or close it"
+            warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
 
     @property
     def prefix(self) -> str:
@@ -73,33 +70,25 @@ class AsyncCaller:
     @property
     def channel(self) -> str:
         """The pub/sub channel on which this client is told of finished jobs."""
-        return self._channel
+        return self._loops.channel
 
     @property
     def waiting(self) -> int:
         """How many jobs are waited for here now."""
-        return 0 if self._listener is None else len(self._listener.waits)
+        return self._loops.waiting
 
     async def ask(self, call: calls.Call[T], *, until: Deadline | None = None) -> T:
         """Carry out one of the conversations of `rpc.calls`, by a deadline if there is one."""
-        self._after_fork()
-        return await self._connection.run(call, until=until)
+        return await self._loops.here().connection.run(call, until=until)
 
     def asked(self, model: str, op: str, options: Mapping[str, Any] | None = None) -> Asked:
         """Return what is asked of which model, to be answered on this client's channel: what `rpc.plans` begin with."""
-        self._after_fork()
         settings = self._settings
-        return Asked(model, op, options or {}, self._channel, settings.inline_bytes, settings.max_input_bytes)
+        return Asked(model, op, options or {}, self._loops.channel, settings.inline_bytes, settings.max_input_bytes)
 
     def _next_upload(self) -> str:
         """Return the name of the next submit, which no other client and no other submit has."""
-        return f"{self._channel.rpartition(':')[2]}-{next(self._submits)}"
-
-    def _after_fork(self) -> None:
-        if self._forks != forks():
-            self._forks, self._listener, self._abandoning = forks(), None, set()
-            self._connection = AwaitingConnection(self._settings)
-            self._channel = reply_channel(self._prefix, uuid.uuid4().hex)
+        return f"{self._loops.channel.rpartition(':')[2]}-{next(self._submits)}"
 
     async def submit(
         self,
@@ -158,15 +147,16 @@ class AsyncCaller:
             if plan.call.get("cancel_abandoned"):
                 self._abandon(plan.jobs)
             raise
-        if self._listener is not None:
-            self._listener.receipts.add(plan.jobs, replies, now=time.monotonic())
+        if (listener := self._loops.here().listener) is not None:
+            listener.receipts.add(plan.jobs, replies, now=time.monotonic())
         return plan.conclude(replies)
 
     def _abandon(self, jobs: Sequence[Job]) -> None:
         """Cancel jobs in a task of its own: whoever abandons them may be cancelled again, and does not wait."""
         task = asyncio.create_task(self._cancel_all(jobs))
-        self._abandoning.add(task)
-        task.add_done_callback(self._abandoning.discard)
+        abandoning = self._loops.here().abandoning
+        abandoning.add(task)
+        task.add_done_callback(abandoning.discard)
 
     async def _cancel_all(self, jobs: Sequence[Job]) -> None:
         # without Redis there is nobody to tell; a job that is done already stays so
@@ -226,11 +216,9 @@ class AsyncCaller:
             ) from None
 
     async def _listening(self, deadline: Deadline) -> Listener:
-        self._after_fork()
-        if self._listener is None:
-            self._listener = Listener(self._settings, self._connection, self._channel)
-        if not self._listener.heard.is_set():
+        listener = self._loops.here().listen()
+        if not listener.heard.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(deadline.remaining_s(time.monotonic())):
-                    await self._listener.heard.wait()
-        return self._listener
+                    await listener.heard.wait()
+        return listener

@@ -47,10 +47,19 @@ class Listener:
         """Hand out replies that may be there already."""
         await self._connection.run(self.waits.collect(self._settings.prefix, names), until=until)
 
-    async def stop(self) -> None:
-        """End the tasks and fail those who still wait."""
+    @property
+    def runs(self) -> bool:
+        """Whether its tasks run; a loop that ends cancels them."""
+        return not any(task.done() for task in self._tasks)
+
+    def cancel(self) -> None:
+        """Cancel the tasks; the one that listens closes the subscription."""
         for task in self._tasks:
             task.cancel()
+
+    async def stop(self) -> None:
+        """End the tasks and fail those who still wait."""
+        self.cancel()
         await asyncio.wait(self._tasks)
         await self._subscription.close()
         with contextlib.suppress(RpcError):
@@ -59,6 +68,13 @@ class Listener:
             _put(slot, requests.CLOSED)
 
     async def _listen(self) -> None:
+        try:
+            await self._listen_again_and_again()
+        finally:
+            # a loop that ends cancels its tasks, and nobody else closes what they opened
+            await self._subscription.drop()
+
+    async def _listen_again_and_again(self) -> None:
         while True:
             try:
                 await self._subscription.open()

@@ -5,6 +5,7 @@ import itertools
 import threading
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
@@ -66,6 +67,20 @@ class Caller:
                 self._listener.stop()
                 self._listener = None
         self._connection.close()
+
+    def __del__(self) -> None:
+        """Give back what a forgotten client has open, and warn of it."""
+        connection = getattr(self, "_connection", None)
+        if connection is None or self._forks != forks():
+            return
+        if self._listener is not None:
+            self._listener.abandon()
+        elif connection.is_open:
+            connection.close()
+        else:
+            return
+        text = f"unclosed {type(self).__name__}: use it as a context manager, or close it"
+        warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
 
     @property
     def prefix(self) -> str:

@@ -1,6 +1,7 @@
-"""How often this process is the child of a fork: what was opened before one belongs to the parent.
+"""Which process this is: what was opened before a fork belongs to the parent.
 
-Asked at every call, so it is a number to be compared, and no question to the system.
+The process id notices a fork that Python did not make, such as that of a prefork server written in C; the count notices
+a child that has the process id of an ancestor.
 """
 
 import os
@@ -16,6 +17,6 @@ def _count() -> None:
 os.register_at_fork(after_in_child=_count)
 
 
-def forks() -> int:
-    """Return a number that is another one after each fork, in the child."""
-    return _forks
+def forks() -> tuple[int, int]:
+    """Return what is another value after each fork, in the child."""
+    return _forks, os.getpid()

@@ -51,6 +51,7 @@ class Listener:
         self._subscription = BlockingSubscription(settings, channel)
         self._swept_at = time.monotonic()
         self._stopped = threading.Event()
+        self._abandoned = False
         self._heard = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="penstock-listener", daemon=True)
         self._thread.start()
@@ -75,6 +76,11 @@ class Listener:
         for slot in self.waits.handles():
             slot.put(requests.CLOSED)
 
+    def abandon(self) -> None:
+        """Let the thread end by itself, which closes both connections; nobody waits any more."""
+        self._abandoned = True
+        self._stopped.set()
+
     def _listen(self) -> None:
         while not self._stopped.is_set():
             try:
@@ -90,6 +96,10 @@ class Listener:
                 log.exception("the listener failed and starts again")
             self._stopped.wait(requests.RECONNECT_S)
         self._subscription.close()
+        if self._abandoned:
+            with contextlib.suppress(RpcError):
+                self._connection.run(self.receipts.delete())
+            self._connection.close()
 
     def _follow(self) -> None:
         failovers = self._connection.failovers

@@ -136,6 +136,8 @@ def list_jobs(asked: Asked, inputs: Sequence[Any], call: CallOptions, *, most: i
     chunks = _chunks(inputs, most, asked.inline_bytes)
     if len(chunks) == 1:
         return [job(asked, chunks[0], call)]
+    if not chunks:
+        return []
     base = call.get("job_id") or new_job_id()
     first = job(asked, chunks[0], call)
     return [replace(first, id=f"{base}.{index}", inputs=chunk) for index, chunk in enumerate(chunks)]

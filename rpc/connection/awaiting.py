@@ -5,7 +5,6 @@ a caller can never leave a half-read reply behind. What is handed over in one ti
 """
 
 import asyncio
-import contextlib
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -107,8 +106,7 @@ class AwaitingConnection:
         if talk.hear(None, self._server):
             self._waiting.append(talk)
             self._handed_over.set()
-            if self._owner is None:
-                self._owner = asyncio.create_task(self._own())
+            self._ensure_owner()
         answer: T = await talk.answer
         return answer
 
@@ -116,20 +114,42 @@ class AwaitingConnection:
         """Do the same from a task that is never cancelled but to close the client; it saves a turn of the loop."""
         talk = _Talk(call, asyncio.get_running_loop().create_future())
         more = talk.hear(None, self._server)
+        self._ensure_owner()
         while more:
             async with self._socket:
                 more = bool(await self._serve([talk]))
         answer: T = talk.answer.result()
         return answer
 
+    def _ensure_owner(self) -> None:
+        if self._owner is None or self._owner.done():
+            self._owner = asyncio.create_task(self._own())
+
     async def _own(self) -> None:
-        while True:
-            await self._handed_over.wait()
-            self._handed_over.clear()
-            while self._waiting:
-                batch = [self._waiting.popleft() for _ in range(min(TALKS_TOGETHER, len(self._waiting)))]
-                async with self._socket:
-                    self._waiting.extend(await self._serve(batch))
+        """Carry out what is handed over, and close the socket at the end: a loop that ends cancels its tasks."""
+        try:
+            while True:
+                await self._handed_over.wait()
+                self._handed_over.clear()
+                while self._waiting:
+                    batch = [self._waiting.popleft() for _ in range(min(TALKS_TOGETHER, len(self._waiting)))]
+                    async with self._socket:
+                        self._waiting.extend(await self._serve(batch))
+        finally:
+            for talk in self._waiting:
+                talk.fail(Unavailable("the client was closed"))
+            self._waiting.clear()
+            await self._raw.disconnect(nowait=True)
+
+    @property
+    def is_owned(self) -> bool:
+        """Whether the task runs that owns the socket, which closes it when it ends."""
+        return self._owner is not None and not self._owner.done()
+
+    def cancel(self) -> None:
+        """Cancel the task that owns the socket."""
+        if self._owner is not None:
+            self._owner.cancel()
 
     async def _serve(self, talks: list[_Talk]) -> list[_Talk]:
         """Carry every conversation one round further; return those that have more to say."""
@@ -216,12 +236,8 @@ class AwaitingConnection:
         """Close the socket; conversations not yet ended fail with `Unavailable`."""
         if self._owner is not None:
             self._owner.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._owner
+            await asyncio.wait([self._owner])
             self._owner = None
-        for talk in self._waiting:
-            talk.fail(Unavailable("the client was closed"))
-        self._waiting.clear()
         await self._raw.disconnect()
 
 
@@ -276,3 +292,7 @@ class AwaitingSubscription:
     async def close(self) -> None:
         """Close the socket."""
         await self._raw.disconnect()
+
+    async def drop(self) -> None:
+        """Close the socket without waiting for it to be closed."""
+        await self._raw.disconnect(nowait=True)

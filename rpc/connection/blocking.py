@@ -15,6 +15,7 @@ from rpc.connection.faults import SCRIPT_LOADS, checked, failed_over, translated
 from rpc.connection.master_probe import MasterProbe
 from rpc.deadlines import Deadline
 from rpc.errors import Unavailable
+from rpc.forks import forks
 from rpc.settings import RedisSettings
 
 T = TypeVar("T")
@@ -37,6 +38,7 @@ class BlockingConnection:
         self._raw = blocking(settings, block_s=block_s)
         self._is_open = False
         self._lock = threading.Lock()
+        self._block_s, self._forks = block_s, forks()
         self._probe = MasterProbe(settings.prefix, now=time.monotonic())
         self.failovers = 0
 
@@ -53,6 +55,8 @@ class BlockingConnection:
 
     def send(self, commands: Round, *, until: Deadline | None = None) -> list[Any]:
         """Return the replies to commands sent together; the scripts are loaded if the server lacks them."""
+        if self._forks != forks():
+            self._leave_to_parent()
         with self._turn(until), translated(self._server):
             replies = self._exchange(commands, until)
             for _ in range(SCRIPT_LOADS):
@@ -63,6 +67,11 @@ class BlockingConnection:
                 for index, reply in zip(again, loaded[len(LOAD_SCRIPTS) :], strict=True):
                     replies[index] = reply
         return checked(commands, replies, self._server)
+
+    def _leave_to_parent(self) -> None:
+        """Begin anew in the child of a fork: the parent uses the socket, and one of its threads may hold the lock."""
+        self._forks, self._lock, self._is_open = forks(), threading.Lock(), False
+        self._raw = blocking(self._settings, block_s=self._block_s)
 
     @contextmanager
     def _turn(self, until: Deadline | None) -> Iterator[None]:
@@ -118,8 +127,15 @@ class BlockingConnection:
         except ResponseError as error:
             return error
 
+    @property
+    def is_open(self) -> bool:
+        """Whether this process has a socket open."""
+        return self._is_open and self._forks == forks()
+
     def close(self) -> None:
         """Close the socket; the next use opens another."""
+        if self._forks != forks():
+            self._leave_to_parent()
         with self._lock:
             self._disconnect()
 

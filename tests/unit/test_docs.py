@@ -140,6 +140,7 @@ def key_kinds() -> list[str]:
         "client": "<client>",
         "number": "<n>",
         "sink": "<sink>",
+        "submit": "<submit>",
     }
     of_model = Keys("penstock", "M")
     kinds = [of_model.stream(lane) for lane in LANES]
