@@ -26,7 +26,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --upgrade pip
 	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt \
-		--editable '.[all,real]' --group test --group lint --group build
+		--editable '.[all,real]' --group test --group clients --group lint --group build
 	@touch $(INSTALLED)
 
 demo: $(INSTALLED)

@@ -26,13 +26,18 @@ The first is sent by OpenAI's clients for Node, Go and Java, the second by those
 by Google's clients, the last by Envoy and Istio.
 """
 
-ROUNDED_DOWN_S = 1.0
-"""The time meant by a client that sends 0: Node's cuts the fraction of a second off."""
+GRACE_S = 1.0
+"""Seconds that a request is kept beyond what its client library says.
+
+The client's own clock then ends the call, with the error that its users expect of a time that is up. Node's client cuts
+the fraction of a second off, so that its users wait up to this much longer than it says.
+"""
 
 
 def timeout_s(request: Request, default_s: float) -> float:
-    """Return the seconds a caller waits: its own header's, else the shortest of its client's, else the default.
+    """Return the seconds a caller waits: what it says itself, else its client and `GRACE_S` more, else the default.
 
+    Of several headers of clients the shortest counts.
     Raises `InvalidInput` if a header is not a number of seconds, or if the caller's own is above `MOST_TIMEOUT_S`.
     """
     headers = request.headers
@@ -40,11 +45,11 @@ def timeout_s(request: Request, default_s: float) -> float:
         return _seconds(OWN, own, most_s=MOST_TIMEOUT_S)
     # its caller may not know of these: none is too long
     sent = [unit_s * _number(name, headers[name]) for name, unit_s in CLIENT_TIMEOUTS.items() if headers.get(name)]
-    return min([*sent, MOST_TIMEOUT_S]) if sent else default_s
+    return min(min(sent) + GRACE_S, MOST_TIMEOUT_S) if sent else default_s
 
 
 def _number(name: str, text: str) -> float:
-    return ROUNDED_DOWN_S if text.strip() == "0" else _seconds(name, text, most_s=math.inf)
+    return 0.0 if text.strip() == "0" else _seconds(name, text, most_s=math.inf)
 
 
 def _seconds(name: str, given: str, *, most_s: float) -> float:
