@@ -4,37 +4,36 @@ Needs Pillow. Bytes from outside never raise anything but `InvalidInput` here; n
 """
 
 import io
-import re
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import (  # noqa: F401 (a plugin makes its format known by being imported)
+    AvifImagePlugin,
     BmpImagePlugin,
     ExifTags,
     GifImagePlugin,
     Image,
+    ImageChops,
     JpegImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
     WebPImagePlugin,
+    features,
 )
 
+from rpc import jpeg_markers, png_chunks
+from rpc.colour_profiles import to_srgb
 from rpc.errors import InvalidInput
+from rpc.picture_kinds import kind_of
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", *(("AVIF",) if features.check("avif") else ()))
 """What is opened: formats Pillow decodes itself, without another program or another file. JPEG includes MPO."""
 
 MOST_SIDE = 65_500
 """The longest side, in pixels: what JPEG can hold."""
 
-MOST_SCANS = 100
-"""Scans of a JPEG: a progressive one has about ten, each is a pass over all pixels, and an empty one has few bytes."""
-
 WHITE = (255, 255, 255)
-
-_MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd8]", re.DOTALL)
-
-_SCAN, _END = 0xDA, 0xD9
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -52,19 +51,20 @@ Image.preinit()
 
 
 def read(data: bytes, *, most_pixels: int) -> Image.Image:
-    """Return a picture as a person sees it: upright, RGB, transparency on white, of an animation the first frame.
+    """Return a picture as a person sees it: upright, in sRGB, transparency on white, of an animation the first frame.
 
     Raises:
         InvalidInput: no picture of a known format, damaged, or larger than `most_pixels`.
     """
+    data = png_chunks.cleaned(data)
     picture: Image.Image = _header(data)
     check_size(picture.size, most_pixels=most_pixels)
     _check_kind(picture, data)
     form = picture.format
     try:
-        picture.load()
+        picture = _loaded(picture, data)
         # what is turned replaces what was read, so that no more than two pictures are held at a time
-        picture = _upright(picture)
+        picture = _upright(_with_transparency(picture, data))
         return _coloured(picture)
     except InvalidInput:
         raise
@@ -76,7 +76,7 @@ def read(data: bytes, *, most_pixels: int) -> Image.Image:
 def size_of(data: bytes) -> tuple[int, int]:
     """Return width and height from the header alone, before it is turned upright; raise `InvalidInput` without one."""
     # no look at the metadata: of a PNG, Pillow would decode all pixels to find them
-    return _header(data).size
+    return _header(png_chunks.cleaned(data)).size
 
 
 def _header(data: bytes) -> Image.Image:
@@ -85,29 +85,72 @@ def _header(data: bytes) -> Image.Image:
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except Exception as error:
-        raise InvalidInput(f"not a picture of a known format ({', '.join(FORMATS)})") from error
+        known = ", ".join(FORMATS)
+        if kind := kind_of(data):
+            text = f"files of the kind {kind} are not opened as pictures; {known} are: convert it to one of them"
+        else:
+            text = f"not a picture of a known format ({known})"
+        raise InvalidInput(text) from error
 
 
 def _check_kind(picture: Image.Image, data: bytes) -> None:
     """Raise `InvalidInput` on what Pillow would decode wrongly, or far too long."""
-    if picture.format in {"JPEG", "MPO"} and _scans(data) > MOST_SCANS:
-        raise InvalidInput(f"the JPEG picture has more than {MOST_SCANS} scans")
+    if picture.format in _JPEG and jpeg_markers.survey(data).scans > jpeg_markers.MAX_SCANS:
+        raise InvalidInput(f"the JPEG picture has more than {jpeg_markers.MAX_SCANS} scans")
     if isinstance(picture, TiffImagePlugin.TiffImageFile) and picture.mode.startswith("I;16"):
         bits, black = picture.tag_v2.get(258), picture.tag_v2.get(262)
         if bits != (16,) or black != 1:
             raise InvalidInput(f"the TIFF picture has grey of {bits} bits, PhotometricInterpretation {black}")
 
 
-def _scans(jpeg: bytes) -> int:
-    """Return how many scans the first picture has; no more than one over the limit are counted (ITU T.81, B.1)."""
-    count, place = 0, 2
-    while count <= MOST_SCANS and (marker := _MARKER.search(jpeg, place)):
-        kind = jpeg[marker.end() - 1]
-        if kind == _END:
-            break
-        count += kind == _SCAN
-        place = marker.end() + int.from_bytes(jpeg[marker.end() : marker.end() + 2])
-    return count
+_JPEG = frozenset({"JPEG", "MPO"})
+
+
+def _loaded(picture: Image.Image, data: bytes) -> Image.Image:
+    """Return the picture decoded; a JPEG may lack the mark at its end, but no pixels."""
+    if picture.format not in _JPEG or jpeg_markers.survey(data).ended:
+        picture.load()
+        return picture
+    first, second = (_header(data + filler + jpeg_markers.END) for filler in (b"", jpeg_markers.FILLER))
+    first.load()
+    second.load()
+    # where pixels are missing the decoder makes them of what follows
+    if ImageChops.difference(first, second).getbbox() is not None:
+        raise InvalidInput("the JPEG picture is damaged: it is cut off")
+    return first
+
+
+def _with_transparency(picture: Image.Image, data: bytes) -> Image.Image:
+    """Return the picture with the value of pixels that a PNG declares transparent, in the range of its pixels.
+
+    Pillow leaves that value as it is stored, which fits samples of 8 bits and of 1.
+    """
+    value = png_chunks.transparent_value(data) if "transparency" in picture.info else None
+    if value is None or value.depth in (1, 8):
+        return picture
+    if value.depth < 8:  # noqa: PLR2004 (bits)
+        picture.info["transparency"] = value.samples[0] * 255 // (2**value.depth - 1)
+        return picture
+    return _masked(picture, data, value.samples)
+
+
+def _masked(picture: Image.Image, data: bytes, samples: tuple[int, ...]) -> Image.Image:
+    """Return a picture of 16 bits as one of 8 with an alpha channel that is 0 where all samples are these."""
+    if picture.mode in _WIDE:
+        stored = np.asarray(picture)
+        opaque, upper = stored != samples[0], Image.fromarray(_upper_byte(stored))
+    else:
+        lower: Any = _header(data)
+        # the same samples again, of which Pillow now takes the lower bytes
+        lower.tile = [tile._replace(args="RGB;16L") for tile in lower.tile]
+        upper = picture
+        high, low = (np.asarray(part) for part in (upper, lower))
+        opaque = ((high != [one >> 8 for one in samples]) | (low != [one & 255 for one in samples])).any(axis=2)
+    alpha = Image.fromarray(opaque.astype(np.uint8) * 255)
+    made = upper.convert("RGB")
+    made.putalpha(alpha)
+    made.info = {name: value for name, value in picture.info.items() if name != "transparency"}
+    return made
 
 
 def check_size(size: tuple[int, int], *, most_pixels: int) -> None:
@@ -145,17 +188,31 @@ def _turn(picture: Image.Image) -> Image.Transpose | None:
 
 
 def _coloured(picture: Image.Image) -> Image.Image:
+    """Return the picture as sRGB, mode RGB, without transparency."""
+    profile = picture.info.get("icc_profile")
     if picture.mode in _WIDE:
-        return Image.fromarray(_upper_byte(np.asarray(picture))).convert("RGB")
+        grey = Image.fromarray(_upper_byte(np.asarray(picture)))
+        return to_srgb(grey, profile).convert("RGB")
     if picture.has_transparency_data:
-        full = picture if picture.mode == "RGBA" else picture.convert("RGBA")
-        ground = Image.new("RGB", full.size, WHITE)
-        ground.paste(full, mask=full)
-        return ground
+        return _on_white(picture if picture.mode in _ALPHA else picture.convert("RGBA"), profile)
     if picture.mode in _PLAIN:
-        return picture if picture.mode == "RGB" else picture.convert("RGB")
+        made = to_srgb(picture.convert("RGB") if picture.mode in _INDEXED else picture, profile)
+        return made if made.mode == "RGB" else made.convert("RGB")
     raise InvalidInput(f"the picture has pixels of the kind {picture.mode}, which have no known range")
 
+
+def _on_white(picture: Image.Image, profile: bytes | None) -> Image.Image:
+    alpha = picture.getchannel("A")
+    colours = to_srgb(picture.convert(_ALPHA[picture.mode]), profile)
+    ground = Image.new("RGB", picture.size, WHITE)
+    ground.paste(colours.convert("RGB"), mask=alpha)
+    return ground
+
+
+_ALPHA = {"RGBA": "RGB", "LA": "L"}
+"""Mode with an alpha channel -> the mode without it."""
+
+_INDEXED = frozenset({"P", "RGBX"})
 
 _WIDE = frozenset({"I;16", "I;16B", "I;16L", "I;16N"})
 

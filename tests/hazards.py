@@ -74,10 +74,11 @@ TEXTS: Mapping[str, bytes] = {
 PICTURES_REFUSED: Mapping[str, Builder] = {
     **{name: (lambda data=data: data) for name, data in TEXTS.items()},  # type: ignore[misc]
     "bomb": bomb,
-    "text bomb": text_bomb,
     "huge tiff": crafted.huge_tiff,
     "jpeg cut off": lambda: jpeg()[: len(jpeg()) // 2],
-    "jpeg without end": lambda: jpeg()[:-2],
+    "jpeg cut off at its end": lambda: jpeg()[:-40],
+    "heic": lambda: struct.pack(">I", 24) + b"ftypheic\0\0\0\0mif1heic" + bytes(500),
+    "avif cut off": lambda: encoded(Image.fromarray(photo()), "AVIF")[:900],
     "png cut off": lambda: encoded(Image.fromarray(photo()), "PNG")[:5000],
     "webp cut off": lambda: encoded(Image.fromarray(photo()), "WEBP")[:600],
     "gif cut off": lambda: encoded(Image.fromarray(photo()).quantize(), "GIF")[:900],
@@ -324,6 +325,9 @@ PICTURES_GOOD: Mapping[str, tuple[Builder, tuple[int, int], Colour, int]] = {
     "tiff": (lambda: of_colour("RGB", (1, 2, 3), "TIFF"), (30, 20), (1, 2, 3), 0),
     "turned": (turned, (40, 80), (255, 255, 255), 4),
     "with text": (with_text, (30, 20), (255, 0, 0), 0),
+    "text bomb": (text_bomb, (1, 1), (0, 0, 0), 0),
+    "jpeg without end": (lambda: of_colour("RGB", (10, 200, 30), "JPEG", quality=95)[:-2], (30, 20), (10, 200, 30), 4),
+    "avif": (lambda: of_colour("RGB", (10, 200, 30), "AVIF", quality=95), (30, 20), (10, 200, 30), 4),
     "one pixel": (lambda: encoded(Image.new("RGB", (1, 1), (9, 8, 7)), "PNG"), (1, 1), (9, 8, 7), 0),
 }
 """Name -> builder, size (w, h) of the upright picture, colour of its upper left pixel, and how far that may be off."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, PngImagePlugin
 
-from rpc import pictures
+from rpc import jpeg_markers, pictures
 from rpc.errors import InvalidInput
 from tests import crafted, hazards
 
@@ -71,7 +71,7 @@ def test_only_the_first_pictures_scans_count() -> None:
 
     assert read(data).size == (320, 200)
     with pytest.raises(InvalidInput, match="scans"):
-        read(crafted.progressive(64, pictures.MOST_SCANS))
+        read(crafted.progressive(64, jpeg_markers.MAX_SCANS))
 
 
 def test_what_is_wrong_is_said_once() -> None:
