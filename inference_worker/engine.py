@@ -14,6 +14,7 @@ from functools import partial
 from inference_worker import __version__, exits
 from inference_worker.clock import ServerClock
 from inference_worker.finishing import BeyondUse
+from inference_worker.isolation import Gate
 from inference_worker.link import Gone, Link
 from inference_worker.lookout import Lookout
 from inference_worker.media.references import References
@@ -76,6 +77,7 @@ class Engine:
         # what ends the engine, as its exit status; safe to put in a signal handler
         self._ends: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._clock = ServerClock()
+        self._gate = Gate()
         self._threads: list[threading.Thread] = []
         self._lookout: Lookout | None = None
 
@@ -122,6 +124,7 @@ class Engine:
             self.metrics,
             self._clock,
             tether.stamps,
+            self._gate,
             self._references,
             self._about,
             self._guarded,

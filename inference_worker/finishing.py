@@ -7,13 +7,14 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from tenacity import Retrying, retry_if_exception_type, wait_random_exponential
 
 from inference_worker.inhand import InHand
+from inference_worker.isolation import Steps
 from inference_worker.job import JobInHand
 from inference_worker.metrics import ModelMetrics
 from inference_worker.models.base import Model
@@ -72,6 +73,7 @@ class Finishing:
         consumer: Consumer,
         metrics: ModelMetrics,
         stamps: Stamps,
+        steps: Steps,
         *,
         most_failed: int,
     ) -> None:
@@ -80,6 +82,7 @@ class Finishing:
         self._consumer = consumer
         self._metrics = metrics
         self._stamps = stamps
+        self._steps = steps
         self._stage: Stage = stamps.stage(model.name)
         self._usefulness = Usefulness(most_failed)
         self._endings: queue.SimpleQueue[Ending | None] = queue.SimpleQueue()
@@ -159,11 +162,10 @@ class Finishing:
 
     def _reply_to(self, endings: Sequence[JobInHand | Refused], tell: Callable[[Sequence[Settlement]], bool]) -> bool:
         """Reply; return whether Redis has heard of it."""
-        self._stage.begin([ending.delivery.place for ending in endings], time.monotonic())
-        replies = [self._reply(ending) for ending in endings]
-        settlements = [self._settlement(ending, reply) for ending, reply in zip(endings, replies, strict=True)]
-        self._stage.end()
-        if not tell(settlements):
+        endings = sorted(endings, key=_is_suspect)
+        concluded = [each for group in _steps(endings) for each in self._concluded(group)]
+        replies = [reply for reply, _ in concluded]
+        if not tell([settlement for _, settlement in concluded]):
             return False
         self._untold.difference_update([ending.delivery.place for ending in endings])
         self._in_hand.settled(ending for ending in endings if isinstance(ending, JobInHand))
@@ -175,6 +177,12 @@ class Finishing:
         self._stamps.serve(sum(isinstance(reply, Success) for reply in replies))
         self._usefulness.answered(replies)
         return True
+
+    def _concluded(self, endings: Sequence[JobInHand | Refused]) -> list[tuple[Reply, Settlement]]:
+        """Return the replies to some endings, made in one step, and how they are stored."""
+        with self._steps.step(self._stage, [ending for ending in endings if isinstance(ending, JobInHand)]):
+            replies = [self._reply(ending) for ending in endings]
+            return [(reply, self._settlement(ending, reply)) for ending, reply in zip(endings, replies, strict=True)]
 
     def _put_off(self, endings: Sequence[JobInHand | Refused]) -> list[JobInHand | Refused]:
         """Have jobs tried again that failed on what may pass, if they may be; return the others."""
@@ -189,10 +197,10 @@ class Finishing:
         return left
 
     def _again(self, job: JobInHand) -> bool:
-        deliveries = job.delivery.deliveries
+        deliveries = max(1, job.count)
         if deliveries >= self._consumer.limits.max_deliveries:
             return False
-        _until_told(partial(self._consumer.retry, job.delivery, delay_s=delay_s(deliveries)))
+        _until_told(partial(self._consumer.retry, job.delivery, delay_s=delay_s(deliveries), count=job.count))
         self._metrics.retries.inc()
         self._untold.discard(job.delivery.place)
         self._in_hand.settled([job])
@@ -220,6 +228,19 @@ class Finishing:
             encoded = whole = encode_reply(failure, job.encoding, model=job.model)
             failed = True
         return Settlement(delivery, encoded, kept_ms(job, reply), whole, failed)
+
+
+def _is_suspect(ending: JobInHand | Refused) -> bool:
+    return isinstance(ending, JobInHand) and ending.delivery.suspect
+
+
+def _steps(endings: Sequence[JobInHand | Refused]) -> Iterator[Sequence[JobInHand | Refused]]:
+    """Yield the endings that are concluded together: suspects, which come last, each alone."""
+    together = [ending for ending in endings if not _is_suspect(ending)]
+    if together:
+        yield together
+    for suspect in endings[len(together) :]:
+        yield [suspect]
 
 
 def _encoded(job: Job, reply: Reply) -> bytes:

@@ -7,6 +7,7 @@ from typing import Any
 
 from inference_worker.batching import Batch
 from inference_worker.inhand import InHand
+from inference_worker.isolation import Steps
 from inference_worker.job import JobInHand
 from inference_worker.keeping import Keeping
 from inference_worker.metrics import ModelMetrics
@@ -31,6 +32,7 @@ class Inferring:
         in_hand: InHand,
         metrics: ModelMetrics,
         stage: Stage,
+        steps: Steps,
         keeping: Keeping | None,
         done: Callable[[Sequence[JobInHand]], None],
     ) -> None:
@@ -39,6 +41,7 @@ class Inferring:
         self._in_hand = in_hand
         self._metrics = metrics
         self._stage = stage
+        self._steps = steps
         self._keeping = keeping
         self._done = done
         model.going_on = self._go_on
@@ -57,26 +60,36 @@ class Inferring:
         """Run a batch without the units of jobs that have waited too long: those are told so instead."""
         due = Batch([ticket for ticket in batch.tickets if ticket.job.started])
         late = Batch([ticket for ticket in batch.tickets if not ticket.job.started])
-        started = time.monotonic()
-        errors = [expiry(ticket.job.job, ticket.job.waited_ms(started)) for ticket in late.tickets]
-        outputs = self._infer(due, started) if due.tickets else []
-        took_s = time.monotonic() - started
-        self.passes += bool(due.tickets)
-        finished = self._in_hand.record(late, errors, 0.0) + self._in_hand.record(due, outputs, took_s)
+        now = time.monotonic()
+        errors = [expiry(ticket.job.job, ticket.job.waited_ms(now)) for ticket in late.tickets]
+        finished = self._in_hand.record(late, errors, 0.0)
+        if due.tickets:
+            outputs, took_s = self._infer(due)
+            finished += self._in_hand.record(due, outputs, took_s)
+            self.passes += 1
         if finished:
             self._done(finished)
-        # after the replies, which somebody waits for
-        if self._keeping:
-            self._keeping.put(due, outputs)
         if due.tickets:
+            self._keep(due, outputs)
             self._metrics.batch(due, took_s)
 
-    def _infer(self, batch: Batch[JobInHand], now: float) -> list[Any]:
-        self._stage.begin({ticket.job.delivery.place for ticket in batch.tickets}, now)
-        units = [ticket.unit for ticket in batch.tickets]
-        outputs = infer_or_blame(self._model, units, self._go_on)
-        self._stage.end()
-        return outputs
+    def _infer(self, batch: Batch[JobInHand]) -> tuple[list[Any], float]:
+        """Return the outputs of a batch, and how long its pass took; what a suspect has done is kept at once."""
+        jobs = list(dict.fromkeys(ticket.job for ticket in batch.tickets))
+        with self._steps.step(self._stage, jobs):
+            started = time.monotonic()
+            outputs = infer_or_blame(self._model, [ticket.unit for ticket in batch.tickets], self._go_on)
+            took_s = time.monotonic() - started
+            if self._keeping and jobs[0].delivery.suspect:
+                self._keeping.keep_now(self._keeping.parts(batch, outputs))
+        return outputs, took_s
+
+    def _keep(self, batch: Batch[JobInHand], outputs: Sequence[Any]) -> None:
+        """Have outputs kept, after the replies, which somebody waits for."""
+        if self._keeping and not batch.tickets[0].job.delivery.suspect:
+            with self._steps.aside():
+                parts = self._keeping.parts(batch, outputs)
+            self._keeping.put(parts)
 
     def _go_on(self) -> None:
         """Say that a part of the pass is done."""

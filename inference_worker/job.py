@@ -12,7 +12,7 @@ from inference_worker.batching import Batch, Ticket
 from inference_worker.models.base import FollowUp, Outcome, Unit
 from rpc.deliveries import Delivery, Hold
 from rpc.errors import RpcError
-from rpc.messages import Job, Meta
+from rpc.messages import JOB_MARGIN_MS, Job, Meta
 
 NOTHING: Mapping[int, Any] = MappingProxyType({})
 
@@ -28,6 +28,7 @@ class JobInHand:
         received_at: when it was read, on the monotonic clock, in seconds.
         dropped: nobody wants it any more: what still waits is not run.
         started: whether one of its units is or was in a forward pass.
+        count: the server's count of its deliveries while it is not at work.
     """
 
     delivery: Delivery
@@ -39,12 +40,14 @@ class JobInHand:
     batch: int = 0
     prepare_s: float = 0.0
     infer_s: float = 0.0
+    count: int = field(init=False)
     _outcomes: list[list[Any] | RpcError | None] = field(init=False)
     _missing: list[int] = field(init=False)
     _unprepared: int = field(init=False)
 
     def __post_init__(self) -> None:
         """Make room for the inputs' outcomes."""
+        self.count = self.delivery.deliveries
         count = len(self.job.inputs)
         self._outcomes = [None] * count
         self._missing = [0] * count
@@ -105,13 +108,29 @@ class JobInHand:
     def hold(self) -> Hold:
         """What this job is looked after by."""
         begun = self.started or self.delivery.begun
-        return Hold(self.delivery.entry_id, self.delivery.lane, self.job.id, self.job.blobs, begun)
+        count = self.count if self.delivery.suspect else None
+        entry_id, lane = self.delivery.entry_id, self.delivery.lane
+        return Hold(entry_id, lane, self.job.id, self.job.blobs, begun, count, self.life_ms)
+
+    @property
+    def life_ms(self) -> int:
+        """How long its keys are to live from now on: as long as those of a job that is queued now."""
+        return self.job.ttl_ms + JOB_MARGIN_MS
+
+    @property
+    def count_at_work(self) -> int:
+        """What the server counts of a suspect while it is at work: one delivery more."""
+        return max(1, self.count) + 1
+
+    def progressed(self) -> None:
+        """Note that a suspect got further than those that had it before: nothing is held against it any more."""
+        self.count = 0
 
     def meta(self, worker: str) -> Meta:
         """Return how the job fared."""
         return Meta(
             worker=worker,
-            attempts=self.delivery.deliveries,
+            attempts=self.delivery.attempts,
             batch=self.batch,
             queued_ms=round(self.queued_ms, 3),
             prepare_ms=round(self.prepare_s * 1000, 3),

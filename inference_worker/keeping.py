@@ -31,16 +31,26 @@ class Keeping:
         self._metrics = metrics
         self._wanted: queue.SimpleQueue[tuple[JobInHand, Fields] | None] = queue.SimpleQueue()
 
-    def put(self, batch: Batch[JobInHand], outputs: Sequence[Any]) -> None:
-        """Hand over the complete outputs of a pass; those of jobs that are done with it need not be kept."""
+    def parts(self, batch: Batch[JobInHand], outputs: Sequence[Any]) -> Mapping[JobInHand, Fields]:
+        """Return the complete outputs of a pass as they are kept; those of jobs that are done with it need not be."""
         fields: dict[JobInHand, Fields] = defaultdict(list)
         for ticket, output in zip(batch.tickets, outputs, strict=True):
             if ticket.job.done or isinstance(output, RpcError | FollowUp):
                 continue
             if field := self._field(ticket, output):
                 fields[ticket.job].append(field)
-        for each in fields.items():
+        return fields
+
+    def put(self, parts: Mapping[JobInHand, Fields]) -> None:
+        """Hand over what is to be kept."""
+        for each in parts.items():
             self._wanted.put(each)
+
+    def keep_now(self, parts: Mapping[JobInHand, Fields]) -> None:
+        """Keep outputs of suspects, whose count of deliveries this clears."""
+        for job, fields in parts.items():
+            if self._keep(job, fields):
+                job.progressed()
 
     def _field(self, ticket: Ticket[JobInHand], output: Any) -> tuple[str, bytes] | None:
         """Return an output as it is kept; None if the model fails on that, or gives what has no form on the wire."""
@@ -50,18 +60,26 @@ class Keeping:
             log.exception("a part of job %s is not kept", ticket.job.job.id)
             return None
 
-    def resumed(self, job: JobInHand, given: int, units: Sequence[Unit]) -> Mapping[int, Any]:
-        """Return the outputs of the units of an input that are there already, by place; say how many there are."""
+    def kept(self, job: JobInHand, given: int, units: Sequence[Unit]) -> Mapping[int, Any]:
+        """Return what is kept of the units of an input, by place; say how many units there are."""
         if len(units) == 1:
             return {}
         self._wanted.put((job, [total_field(given, len(units))]))
         try:
-            outputs = self._fitting(units, self._consumer.kept(job.job.id, given))
+            return self._consumer.kept(job.job.id, given)
         except RpcError as error:
             log.warning("what is kept of job %s is not known: %s", job.job.id, error)
-            return {}
         except Exception:
-            # it may be of another version of the model, or of this one
+            # it may be of another version
+            log.exception("nothing of job %s is resumed: what is kept of it cannot be read", job.job.id)
+        return {}
+
+    def resumed(self, job: JobInHand, units: Sequence[Unit], kept: Mapping[int, Any]) -> Mapping[int, Any]:
+        """Return the outputs the model makes of what is kept of the units of an input, by place."""
+        try:
+            outputs = self._fitting(units, kept)
+        except Exception:
+            # it may be of another version of the model
             log.exception("nothing of job %s is resumed: what is kept of it cannot be used", job.job.id)
             return {}
         self._metrics.resumed_units.inc(len(outputs))
@@ -74,13 +92,17 @@ class Keeping:
     def run(self) -> None:
         """Keep until stopped."""
         while (wanted := self._wanted.get()) is not None:
-            job, fields = wanted
-            if job.dropped or job.done:
-                continue
-            try:
-                self._consumer.keep(job.job.id, fields)
-            except RpcError as error:
-                log.warning("%d parts of job %s not kept: %s", len(fields), job.job.id, error)
+            self._keep(*wanted)
+
+    def _keep(self, job: JobInHand, fields: Fields) -> bool:
+        """Keep fields beside a job that is not done; return whether they are."""
+        if job.dropped or job.done:
+            return False
+        try:
+            return self._consumer.keep(job.job.id, fields, life_ms=job.life_ms)
+        except RpcError as error:
+            log.warning("%d parts of job %s not kept: %s", len(fields), job.job.id, error)
+            return False
 
     def stop(self) -> None:
         """End the thread."""

@@ -13,13 +13,14 @@ from inference_worker.finishing import Finishing, Refused
 from inference_worker.inferring import Inferring
 from inference_worker.inhand import InHand
 from inference_worker.intake import BLOCK_MS, Intake, Onward
+from inference_worker.isolation import Gate, Steps
 from inference_worker.job import JobInHand
 from inference_worker.keeping import Keeping
 from inference_worker.lookout import Watched
 from inference_worker.media.references import References
 from inference_worker.metrics import WorkerMetrics
 from inference_worker.models.base import Model
-from inference_worker.preparing import Guard, Preparing, Sources, Threads
+from inference_worker.preparing import Guard, Pools, Preparing, Sources, Threads
 from inference_worker.settings import WorkerSettings
 from inference_worker.stamps import Stamps
 from rpc.connection import BlockingConnection
@@ -43,6 +44,7 @@ class Surroundings:
     metrics: WorkerMetrics
     clock: ServerClock
     stamps: Stamps
+    gate: Gate
     references: References
     about: Callable[[], Mapping[str, str]]
     guard: Guard
@@ -69,18 +71,19 @@ class Pipeline:
         self._looker = self._consumer()
         self._fetcher = self._consumer()
         stamps = around.stamps
+        steps = Steps(around.gate, self._consumer().count)
         self._finishing = Finishing(
-            model, self._in_hand, self._teller, self._metrics, stamps, most_failed=settings.most_failed_jobs
+            model, self._in_hand, self._teller, self._metrics, stamps, steps, most_failed=settings.most_failed_jobs
         )
         self._keeping = Keeping(model, self._consumer(), self._metrics) if model.resumable else None
         self._inferring = Inferring(
-            model, self._in_hand, self._metrics, stamps.stage(model.name), self._keeping, self._finishing.tell
+            model, self._in_hand, self._metrics, stamps.stage(model.name), steps, self._keeping, self._finishing.tell
         )
         self._preparing = Preparing(
             model,
             self._in_hand,
-            self._threads,
-            self._fetchers,
+            Pools(self._threads, self._fetchers),
+            steps,
             Sources(self._fetcher.blob, around.references.read),
             self._metrics,
             self._keeping,

@@ -26,8 +26,8 @@ SINCE = struct.Struct("d")
 
 FETCHING = -1.0
 
-SLOT = struct.Struct("QdiI128s")
-"""Generation of the list of entries, `SINCE`, length and checksum of the list, model."""
+SLOT = struct.Struct("QdiIi128s4x")
+"""Generation of the list of entries, `SINCE`, length and checksum of the list, 1 if the stage works alone, model."""
 
 GENERATION = struct.Struct("Q")
 SINCE_AT = GENERATION.size
@@ -53,12 +53,14 @@ class Work:
         since: when it began; 0 while it waits for a store.
         entries: the entries it works on; None if there are too many to list.
         fetching: whether it only waits for an input from a store.
+        alone: whether no other stage of the engine works beside it.
     """
 
     model: str
     since: float
     entries: frozenset[Place] | None
     fetching: bool = False
+    alone: bool = False
 
 
 class Stamps:
@@ -130,7 +132,7 @@ class Stamps:
         generation is the same before and after it was read; the checksum also finds stores seen out of order.
         """
         for _ in range(READ_ATTEMPTS):
-            generation, since, length, checksum, model = SLOT.unpack_from(self._memory, start)
+            generation, since, length, checksum, alone, model = SLOT.unpack_from(self._memory, start)
             first = start + SLOT.size
             listed = self._memory[first : first + max(0, length)]
             whole = checksum == zlib.crc32(listed, generation & 0xFFFFFFFF)
@@ -144,7 +146,7 @@ class Stamps:
             return None
         entries = None if length == UNKNOWN else frozenset(map(_place, listed.decode("ascii").split()))
         name = model.rstrip(b"\0").decode(errors="replace")
-        return Work(name, max(0.0, since), entries, since == FETCHING)
+        return Work(name, max(0.0, since), entries, since == FETCHING, bool(alone))
 
     def _since(self, start: int) -> float:
         return float(SINCE.unpack_from(self._memory, start + SINCE_AT)[0])
@@ -169,22 +171,22 @@ class Stage:
         self._model = model.encode()
         self._generation = 0
 
-    def begin(self, places: Iterable[Place], now: float) -> None:
-        """Say that work on these entries begins."""
-        self._publish(places, now)
+    def begin(self, places: Iterable[Place], now: float, *, alone: bool = False) -> None:
+        """Say that work on these entries begins, alone in the engine or not."""
+        self._publish(places, now, alone=alone)
 
     def fetch(self, place: Place) -> None:
         """Say that an input of this entry is waited for: that is no work, and cannot be stuck."""
         self._publish([place], FETCHING)
 
-    def _publish(self, places: Iterable[Place], since: float) -> None:
+    def _publish(self, places: Iterable[Place], since: float, *, alone: bool = False) -> None:
         listed = " ".join([lane[0] + entry for lane, entry in places]).encode()
         length = len(listed) if len(listed) <= LIST_BYTES else UNKNOWN
         listed = listed[: max(0, length)]
         self._generation += 1
         checksum = zlib.crc32(listed, self._generation & 0xFFFFFFFF)
         first = self._start + SLOT.size
-        SLOT.pack_into(self._memory, self._start, self._generation, 0.0, length, checksum, self._model)
+        SLOT.pack_into(self._memory, self._start, self._generation, 0.0, length, checksum, alone, self._model)
         self._memory[first : first + len(listed)] = listed
         SINCE.pack_into(self._memory, self._start + SINCE_AT, since)
 

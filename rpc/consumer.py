@@ -15,7 +15,7 @@ from rpc.connection import BlockingConnection
 from rpc.deliveries import Claim, Delivery, Hold, Limits, Look, Place, Settlement
 from rpc.entries import Malformed, read_blob, read_job
 from rpc.errors import InvalidInput, JobLost, QueueFull, RpcError
-from rpc.keys import BEGUN, GROUP, LANES, PUT_OFF, RELEASED, Keys, Lane
+from rpc.keys import BEGUN, GROUP, LANES, PUT_OFF, RELEASED, SUSPECT, Keys, Lane
 from rpc.messages import HOUR_MS, JOB_MARGIN_MS, WIRE_VERSION, Blob, Failure, Job
 
 DEAD_KEPT = 1_000
@@ -139,9 +139,17 @@ class Consumer:
             raise InvalidInput(f"the input of {len(data)} bytes is over the limit of {self.limits.max_input_bytes}")
         return read_blob(blob, data)
 
-    def keep(self, job_id: str, fields: Iterable[tuple[str, bytes]]) -> None:
-        """Keep fields of `rpc.parts` beside a job, unless it is settled."""
-        self._connection.send([parts.keep(self.keys, job_id, fields)])
+    def keep(self, job_id: str, fields: Iterable[tuple[str, bytes]], *, life_ms: int = JOB_MARGIN_MS) -> bool:
+        """Keep fields of `rpc.parts` beside a job; return whether it is still to be done."""
+        (kept,) = self._connection.send([parts.keep(self.keys, job_id, fields, life_ms=life_ms)])
+        return bool(kept)
+
+    def count(self, place: Place, count: int) -> bool:
+        """Set the server's count of the deliveries of an entry; return whether this worker holds it."""
+        lane, entry_id = place
+        command = script("count", (self.keys.stream(lane),), (GROUP, self.name, entry_id, count))
+        (held,) = self._connection.send([command])
+        return bool(held)
 
     def kept(self, job_id: str, given: int) -> Mapping[int, Any]:
         """Return what an earlier worker kept of the units of an input, by their place."""
@@ -231,20 +239,24 @@ class Consumer:
             names += (self.keys.stream(hold.lane), self.keys.result(hold.job_id), self.keys.job(hold.job_id))
             belonging = self._belonging(hold.job_id, hold.blobs)
             names += belonging
-            entries += (hold.entry_id, len(belonging))
-        return script("look", names, (GROUP, self.name, JOB_MARGIN_MS, *entries))
+            entries += (hold.entry_id, len(belonging), hold.life_ms)
+        return script("look", names, (GROUP, self.name, *entries))
 
     def release(self, holds: Sequence[Hold]) -> None:
-        """Give entries back uncounted, for any worker to take at once."""
+        """Give entries back uncounted, for any worker to take at once; a suspect stays one."""
         if holds:
             names = [self.keys.stream(hold.lane) for hold in holds]
-            entries = [part for hold in holds for part in (hold.entry_id, BEGUN if hold.begun else RELEASED)]
+            entries = [part for hold in holds for part in _released(hold)]
             self._connection.send([script("release", names, (GROUP, self.name, *entries))])
 
-    def retry(self, delivery: Delivery, *, delay_s: float) -> bool:
-        """Put a job off, its deliveries counted on, for at most a lease; return whether this delivery was ours."""
+    def retry(self, delivery: Delivery, *, delay_s: float, count: int | None = None) -> bool:
+        """Put a job off for at most a lease, one delivery more counted; return whether this delivery was ours.
+
+        `count` is the server's count of this delivery, if that has changed since it was taken.
+        """
         idle_ms = max(0, self.limits.lease_ms - int(delay_s * 1000))
-        arguments = (GROUP, self.name, PUT_OFF, delivery.entry_id, idle_ms, delivery.deliveries)
+        held_as = delivery.deliveries if count is None else count
+        arguments = (GROUP, self.name, PUT_OFF, delivery.entry_id, idle_ms, held_as)
         (put_off,) = self._connection.send([script("retry", (self.keys.stream(delivery.lane),), arguments)])
         return bool(put_off)
 
@@ -267,6 +279,13 @@ class Consumer:
         """Say good-bye; entries still pending stay where other workers find them."""
         names = (self.keys.workers, self.keys.worker(self.name), *map(self.keys.stream, LANES))
         self._connection.send([script("leave", names, (GROUP, self.name))])
+
+
+def _released(hold: Hold) -> tuple[Any, ...]:
+    """Return the entry of a hold, the name that holds it once it is given back, and the count of a suspect."""
+    if hold.count is not None:
+        return hold.entry_id, SUSPECT, hold.count
+    return hold.entry_id, BEGUN if hold.begun else RELEASED, ""
 
 
 def _chunks(settlements: Sequence[Settlement]) -> list[list[Settlement]]:

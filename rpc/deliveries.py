@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from rpc.entries import Malformed
 from rpc.keys import BEGUN, DIED, Lane
-from rpc.messages import Job
+from rpc.messages import JOB_MARGIN_MS, Job
 
 Place = tuple[Lane, str]
 """Which entry of which lane: the lanes number their entries apart, so an id alone may mean two."""
@@ -32,7 +32,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A stream entry in this worker's hands: a job, or why it is none."""
+    """A stream entry in this worker's hands: a job, or why it is none.
+
+    `deliveries` is the server's count of it: 1 for an entry that nothing is held against; for a suspect 0 where nothing
+    is held against it yet, else one more than the deliveries that ended its engine while it was at work alone.
+    """
 
     entry_id: str
     lane: Lane
@@ -74,7 +78,12 @@ class Delivery:
     @property
     def suspect(self) -> bool:
         """Whether an earlier worker had it and did not finish it."""
-        return self.deliveries > 1
+        return self.deliveries != 1
+
+    @property
+    def attempts(self) -> int:
+        """How many deliveries it had that count, this one included."""
+        return self.deliveries or 2
 
     @property
     def begun(self) -> bool:
@@ -109,13 +118,21 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A job in hand, to be looked after; `begun` says that it is not late any more, whoever gets it next."""
+    """A job in hand, to be looked after.
+
+    Attributes:
+        begun: whether it is not late any more, whoever gets it next.
+        count: what the server is to count of a suspect that is given back; None of any other job.
+        life_ms: how long its keys live after it was last looked after.
+    """
 
     entry_id: str
     lane: Lane
     job_id: str
     blobs: Sequence[int] = ()
     begun: bool = False
+    count: int | None = None
+    life_ms: int = JOB_MARGIN_MS
 
     @property
     def place(self) -> Place:

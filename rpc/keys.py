@@ -26,6 +26,9 @@ RELEASED = "~free"
 BEGUN = "~begun"
 """The consumer that holds entries given back whose job may have begun in time: that one is not late any more."""
 
+SUSPECT = "~suspect"
+"""The consumer that holds entries given back whose job has to run alone; its count stays."""
+
 PUT_OFF = "~later"
 """The consumer that holds entries whose worker asked for another try after a while."""
 

@@ -6,7 +6,7 @@ Conversations like those of `rpc.calls`. None of them knows a job: what an engin
 from collections.abc import Collection, Sequence
 
 from rpc.calls import Call, Command, script
-from rpc.keys import BEGUN, DIED, GROUP, LANES, Keys, Lane
+from rpc.keys import BEGUN, DIED, GROUP, LANES, SUSPECT, Keys, Lane
 
 SILENT_MS = 60_000
 """How long a consumer without sign of life and entries was not heard of before it is dropped."""
@@ -24,16 +24,24 @@ def renew(prefix: str, models: Sequence[str], consumer: str, *, lease_ms: int) -
 
 
 def bereave(
-    prefix: str, model: str, consumer: str, *, died_of: str, working_on: Collection[tuple[Lane, str]] | None
+    prefix: str,
+    model: str,
+    consumer: str,
+    *,
+    died_of: str,
+    working_on: Collection[tuple[Lane, str]] | None,
+    alone: bool = False,
 ) -> Call[tuple[int, int]]:
     """Let others take over at once what a dead worker held; return how many entries were free, how many are suspects.
 
-    `working_on` are the entries it was at when it died: one of them may have killed it. None: nobody knows.
+    `working_on` are the entries that may have killed it; None: nobody knows. With `alone` it was the only one at work
+    in its process, and is counted against. A suspect is counted before it begins: see `Consumer.count`.
     """
     keys = Keys(prefix, model)
     names = (keys.workers, keys.worker(consumer), *map(keys.stream, LANES))
-    started = [part for lane, entry in working_on or () for part in (LANES.index(lane) + 1, entry)]
-    arguments = (GROUP, consumer, BEGUN, DIED + died_of, int(working_on is None), *started)
+    at_work = [part for lane, entry in working_on or () for part in (LANES.index(lane) + 1, entry)]
+    held_by = (BEGUN, SUSPECT, DIED + died_of)
+    arguments = (GROUP, consumer, *held_by, int(working_on is None), int(alone), *at_work)
     ((released, suspects),) = yield [script("bereave", names, arguments)]
     return released, suspects
 

@@ -62,10 +62,10 @@ def part_field(part: Part) -> tuple[str, bytes]:
     return f"{UNIT}:{part.given}:{part.place}", pack(part.content)
 
 
-def keep(keys: Keys, job_id: str, fields: Iterable[tuple[str, bytes]]) -> Command:
-    """Return the command that keeps parts beside their job."""
+def keep(keys: Keys, job_id: str, fields: Iterable[tuple[str, bytes]], *, life_ms: int = JOB_MARGIN_MS) -> Command:
+    """Return the command that keeps parts beside their job, as long as that is known and at least for so long."""
     flat = [item for field in fields for item in field]
-    return script("keep", (keys.parts(job_id), keys.job(job_id)), (JOB_MARGIN_MS, *flat))
+    return script("keep", (keys.parts(job_id), keys.job(job_id)), (life_ms, *flat))
 
 
 def kept(keys: Keys, job_id: str, given: int) -> Call[Mapping[int, Any]]:

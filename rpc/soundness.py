@@ -11,7 +11,7 @@ from typing import Any
 
 from rpc.calls import Call, Command, Tolerant
 from rpc.errors import UnknownModel
-from rpc.keys import BEGUN, DIED, GROUP, LANES, RELEASED, Keys, Lane, check_model
+from rpc.keys import BEGUN, DIED, GROUP, LANES, RELEASED, SUSPECT, Keys, Lane, check_model
 
 LOOKS = 100
 KEYS_A_LOOK = 1000
@@ -22,7 +22,7 @@ HELD_SHOWN = 1000
 LEASES = 3
 """Entries of a worker that is gone are taken over after one lease and a bit; after so many, nobody does it."""
 
-SET_FREE = (RELEASED, BEGUN, DIED)
+SET_FREE = (RELEASED, BEGUN, DIED, SUSPECT)
 """How the names of those begin whose entries are free at once: their idle time is made up."""
 
 LEASE_MS = 30_000

@@ -19,6 +19,10 @@ HELD_S = 3
 """How long the GIL is held: whole seconds, as sleep(3) takes them, and more than the 2.5 an issue names."""
 
 
+PASS_S = 0.1
+"""How long a slow pass takes."""
+
+
 def noted(name: str) -> int:
     """Note that something happens, in any process; return how often it has happened before."""
     path = Path(os.environ[DIRECTORY]) / name
@@ -54,6 +58,53 @@ class Wedges(Model):
         if "wedge" in wanted or ("once" in wanted and noted("once") == 0):
             threading.Event().wait()
         return [unit.data for unit in units]
+
+
+class Slow(Model):
+    """op `take`: gives its inputs back, one in each pass, which takes a moment; as a long job does, it starts anew."""
+
+    name = "slow"
+    ops = ("take",)
+    budget = 1
+    overhead = 0
+
+    def infer(self, units: Sequence[Unit]) -> Sequence[Any]:
+        """Return the inputs."""
+        threading.Event().wait(PASS_S)
+        return [unit.data for unit in units]
+
+
+class Slower(Slow):
+    """The same, of another model."""
+
+    name = "slower"
+
+
+class Poisoned(Model):
+    """op `swallow`: gives its inputs back; "engine" ends its process, "worker" its supervisor with it."""
+
+    name = "poisoned"
+    ops = ("swallow",)
+
+    def infer(self, units: Sequence[Unit]) -> Sequence[Any]:
+        """Return the inputs, or end as the kernel ends a process, or a container, that has no memory left."""
+        for unit in units:
+            if unit.data in {"engine", "worker"}:
+                noted(unit.data)
+                os.kill(os.getppid() if unit.data == "worker" else os.getpid(), signal.SIGKILL)
+                # the supervisor's end is ours, a moment later
+                threading.Event().wait()
+        return [unit.data for unit in units]
+
+
+class PoisonedInPrepare(Poisoned):
+    """The same while an input is decoded."""
+
+    name = "poisoned-in-prepare"
+
+    def prepare(self, op: str, given: Any, options: Mapping[str, Any]) -> list[Unit]:
+        """Return the input, or end."""
+        return [Unit(super(PoisonedInPrepare, self).infer([unit])[0]) for unit in super().prepare(op, given, options)]
 
 
 class DiesInFinish(Model):

@@ -32,7 +32,8 @@ LARGE = "x" * 3000
 
 def held(delivery: Delivery, *, begun: bool = False) -> Hold:
     """Return an entry as a worker holds it."""
-    return Hold(delivery.entry_id, delivery.lane, str(delivery.job_id), delivery.blobs, begun)
+    count = delivery.deliveries if delivery.suspect else None
+    return Hold(delivery.entry_id, delivery.lane, str(delivery.job_id), delivery.blobs, begun, count)
 
 
 def cancelled(job_id: str) -> bytes:
@@ -150,9 +151,22 @@ class Scripts(World):
 
     def release(self, name: str, delivery: Delivery) -> None:
         """Give a job back, its delivery uncounted; only its holder can."""
-        consumer, begun = self.worker(name), delivery.begun
-        consumer.release([held(delivery, begun=begun)])
-        self.theory.release(consumer.name, delivery.place, begun=begun)
+        consumer, hold = self.worker(name), held(delivery, begun=delivery.begun)
+        consumer.release([hold])
+        self.theory.release(consumer.name, delivery.place, begun=hold.begun, count=hold.count)
+
+    @precondition(lambda self: any(self.beliefs.values()))
+    @rule(name=WORKERS, pick=PICK, at_work=st.booleans())
+    def work_on_suspect(self, name: str, pick: int, *, at_work: bool) -> None:
+        """A suspect's delivery is counted before it is worked on, and not any more afterwards; only its holder can."""
+        consumer = self.worker(name)
+        suspects = [delivery for delivery in self.beliefs[name] if delivery.suspect]
+        if suspects:
+            delivery = suspects[pick % len(suspects)]
+            count = max(1, delivery.deliveries) + 1 if at_work else delivery.deliveries
+            for _ in range(2):
+                expected = self.theory.set_count(consumer.name, delivery.place, count)
+                assert consumer.count(delivery.place, count) == expected
 
     def put_off(self, name: str, delivery: Delivery) -> None:
         """Have a job tried again later, its delivery counted; only its holder can."""
@@ -212,9 +226,10 @@ class Scripts(World):
         """An engine dies: what it worked on is suspected, the rest is free; told twice it is the same."""
         consumer = self.worker(name)
         at = set(itertools.islice(self.theory.held_by(consumer.name), working)) if known else None
+        alone = working == 1 and known
         for _ in range(2):
-            told = self.run(leases.bereave(self.keys.prefix, MODEL, consumer.name, died_of=died_of, working_on=at))
-            assert told == self.theory.bereave(consumer.name, died_of, at)
+            call = leases.bereave(self.keys.prefix, MODEL, consumer.name, died_of=died_of, working_on=at, alone=alone)
+            assert self.run(call) == self.theory.bereave(consumer.name, died_of, at, alone=alone)
         assert consumer.name not in self.consumers()
         self.forget(name)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from rpc.codec import decode_reply
 from rpc.deliveries import Place
-from rpc.keys import BEGUN, DIED, PUT_OFF, RELEASED, Lane
+from rpc.keys import BEGUN, DIED, PUT_OFF, RELEASED, SUSPECT, Lane
 from rpc.messages import Failure
 
 FREE = (RELEASED, BEGUN)
@@ -150,13 +150,15 @@ class Theory:
             if self.entries[place].count >= self.most_deliveries:
                 dead.append(self._give_up(place, holder))
             else:
-                taken.append(self._take(place, holder))
+                taken.append(self._take(place, holder, self.entries[place].count + 1))
         lapsed = [place for place, entry in held if entry.lapsed and entry.holder not in {*FREE, holder}]
         for place in self._dropped_if_deleted(lapsed):
-            if self.entries[place].count >= self.most_deliveries:
+            count = self.entries[place].count
+            if count > self.most_deliveries:
                 dead.append(self._give_up(place, holder))
             elif suspect:
-                taken.append(self._take(place, holder))
+                # of what was handed out once nothing is known
+                taken.append(self._take(place, holder, 0 if count == 1 else count))
                 suspect = False
         return taken, dead
 
@@ -166,9 +168,8 @@ class Theory:
                 del self.entries[place]
         return [place for place in places if place in self.entries]
 
-    def _take(self, place: Place, holder: str) -> Taken:
-        entry = self.entries[place]
-        taken = Taken(place, entry.count + 1, entry.holder)
+    def _take(self, place: Place, holder: str, count: int) -> Taken:
+        taken = Taken(place, count, self.entries[place].holder)
         self._hand(place, holder, taken.count)
         return taken
 
@@ -207,16 +208,26 @@ class Theory:
         self.dead.append(job_id)
         return True
 
-    def release(self, holder: str, place: Place, *, begun: bool) -> None:
-        """Give an entry back uncounted, if it is in one's hands."""
+    def release(self, holder: str, place: Place, *, begun: bool, count: int | None) -> None:
+        """Give an entry back uncounted, if it is in one's hands; `count` is that of a suspect, which stays one."""
         if self.owns(holder, place):
-            self._hand(place, BEGUN if begun else RELEASED, max(0, self.entries[place].count - 1), lapsed=True)
+            if count is None:
+                self._hand(place, BEGUN if begun else RELEASED, max(0, self.entries[place].count - 1), lapsed=True)
+            else:
+                self._hand(place, SUSPECT, count, lapsed=True)
+
+    def set_count(self, holder: str, place: Place, count: int) -> bool:
+        """Count an entry's deliveries, if it is in one's hands; return whether it was."""
+        owned = self.owns(holder, place)
+        if owned:
+            self._hand(place, holder, count)
+        return owned
 
     def put_off(self, holder: str, place: Place, count: int) -> bool:
-        """Put an entry off, if it is in one's hands by that delivery; return whether it was."""
+        """Put an entry off, if it is in one's hands by that delivery, and count it; return whether it was."""
         owned = self.owns(holder, place) and self.entries[place].count == count
         if owned:
-            self._hand(place, PUT_OFF, self.entries[place].count)
+            self._hand(place, PUT_OFF, max(1, count) + 1)
         return owned
 
     def keep(self, job_id: str) -> None:
@@ -233,16 +244,23 @@ class Theory:
             self._hand(place, holder, entry.count)
         return len(held)
 
-    def bereave(self, holder: str, died_of: str, working_on: Collection[Place] | None) -> tuple[int, int]:
+    def bereave(
+        self, holder: str, died_of: str, working_on: Collection[Place] | None, *, alone: bool
+    ) -> tuple[int, int]:
         """Hand what one held to nobody; return how much is free, and how much is suspected."""
         held = self.held_by(holder)
-        suspects = held.keys() if working_on is None else held.keys() & working_on
+        suspects = 0
         for place, entry in held.items():
-            if place in suspects:
-                self._hand(place, DIED + died_of, entry.count, lapsed=True)
+            if working_on is None or place in working_on:
+                counted = alone and entry.count == 1
+                self._hand(place, DIED + died_of, 2 if counted else entry.count, lapsed=True)
+            elif entry.count == 1:
+                self._hand(place, BEGUN, 0, lapsed=True)
+                continue
             else:
-                self._hand(place, BEGUN, max(0, entry.count - 1), lapsed=True)
-        return len(held) - len(suspects), len(suspects)
+                self._hand(place, SUSPECT, entry.count, lapsed=True)
+            suspects += 1
+        return len(held) - suspects, suspects
 
     # operators, and the world
 

@@ -12,7 +12,7 @@ from typing import Any
 from inference_worker import exits
 from inference_worker.link import Gone, Link
 from inference_worker.stamps import Stamps
-from rpc.deliveries import Place
+from inference_worker.supervisor.blame import NOBODY, Blame, blame
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,7 @@ class EngineProcess:
         self.models: Sequence[str] = ()
         self.ready = False
         self.killed_for = ""
+        self._stuck_before: float | None = None
         self.stamps = Stamps.create(stages)
         self._changed = changed
         self._link, far = Link.pair()
@@ -95,15 +96,11 @@ class EngineProcess:
             return 0.0
         return None if since is None else max(since, at_least)
 
-    def working_on(self, model: str) -> frozenset[Place] | None:
-        """Return the entries of a model it was at when it ended; None if that is not known."""
+    def blame(self) -> Blame:
+        """Return which jobs may have ended it, once it has ended."""
         if self.ended() == exits.BEYOND_USE:
-            return frozenset()
-        works = self.stamps.works()
-        lists = [work.entries for work in works if work.model == model]
-        if not works or any(entries is None for entries in lists):
-            return None
-        return frozenset(place for entries in lists if entries for place in entries)
+            return NOBODY
+        return blame(self.stamps.works(), stuck_before=self._stuck_before)
 
     def ended(self) -> int | None:
         """Return its exit status if it has ended, negative if a signal ended it; else None."""
@@ -113,11 +110,12 @@ class EngineProcess:
         """Ask it to drain and stop."""
         self._process.terminate()
 
-    def kill(self, why: str) -> None:
-        """End it at once."""
+    def kill(self, why: str, *, stuck_before: float | None = None) -> None:
+        """End it at once; with `stuck_before` because work that had begun by then makes no progress."""
         if not self.killed_for:
             log.error("%s is killed: %s", self.name, why)
             self.killed_for = why
+            self._stuck_before = stuck_before
             self._process.kill()
 
     def how_it_ended(self) -> str:

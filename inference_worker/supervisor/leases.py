@@ -36,6 +36,7 @@ class Death:
     consumer: str
     died_of: str
     working_on: frozenset[Place] | None
+    alone: bool = False
 
 
 class Leases:
@@ -111,7 +112,12 @@ class Leases:
     def _hand_over(self, death: Death) -> None:
         released, suspects = self._connection.run(
             leases.bereave(
-                self._prefix, death.model, death.consumer, died_of=death.died_of, working_on=death.working_on
+                self._prefix,
+                death.model,
+                death.consumer,
+                died_of=death.died_of,
+                working_on=death.working_on,
+                alone=death.alone,
             )
         )
         log.info(

@@ -174,7 +174,8 @@ class Supervisor:
             self._greeted.add(engine.name)
             self._leases.renew_now()
         if not progressing(engine.stuck_since(self._awake_since), now, self._settings.hang_after_s):
-            engine.kill(f"no progress for {self._settings.hang_after_s:g} s")
+            hang_after_s = self._settings.hang_after_s
+            engine.kill(f"no progress for {hang_after_s:g} s", stuck_before=now - hang_after_s)
         elif self._end_at is not None and now > self._end_at:
             engine.kill("not ended in time")
 
@@ -187,7 +188,10 @@ class Supervisor:
         self._greeted.discard(engine.name)
         how = engine.how_it_ended()
         if status != exits.STOPPED:
-            self._leases.bereaved([Death(model, engine.name, how, engine.working_on(model)) for model in engine.models])
+            blame = engine.blame()
+            self._leases.bereaved(
+                [Death(model, engine.name, how, blame.entries(model), blame.alone) for model in engine.models]
+            )
         served = engine.stamps.served > 0
         engine.close()
         if self._stopping:

@@ -6,7 +6,7 @@ from importlib import resources
 
 NAMES = (
     *("submit", "cancel", "lost", "redrive"),
-    *("claim", "look", "complete", "dead", "release", "retry", "keep", "leave"),
+    *("claim", "count", "look", "complete", "dead", "release", "retry", "keep", "leave"),
     *("renew", "bereave", "reap"),
     "taken",
 )

@@ -1,9 +1,11 @@
 -- Take over entries nobody works on: those a draining worker gave back, and at most one suspect, which is an
--- entry whose lease lapsed while another worker held it and which may therefore have killed that worker.
+-- entry whose lease lapsed, or was let go, while another worker held it, and which may therefore have killed that worker.
+-- A suspect counts as often as before until it is worked on: see `count`. One that was delivered once counts as 0 from
+-- now on: nothing is known against it.
 -- KEYS  1 stream of the lane · 2 config hash
 -- ARGV  1 group · 2 consumer · 3 and 4 names that hold released entries · 5 most released entries to take
 --       6 1 if a suspect may be taken · 7 lease in ms, 8 most deliveries, used if the config names none
--- Returns {taken, dead, more}: lists of {entry, deliveries, fields, who had it}, the dead beyond the most
+-- Returns {taken, dead, more}: lists of {entry, count, fields, who had it}, the dead counted beyond the most
 --         deliveries and owned by the caller for the verdict; more is 1 if another suspect waits. The server counts
 --         one delivery more than the most of a dead entry: should this answer be lost, whoever finds the entry knows
 local lease = tonumber(redis.call('HGET', KEYS[2], 'lease_ms') or ARGV[7])
@@ -49,11 +51,12 @@ for _, pending in ipairs(redis.call('XPENDING', KEYS[1], ARGV[1], 'IDLE', lease,
   local entry, owner, deliveries = pending[1], pending[2], pending[4]
   if owner ~= ARGV[2] and owner ~= ARGV[3] and owner ~= ARGV[4] then
     local found = fields(entry)
-    if found and deliveries >= most then
+    if found and deliveries > most then
       give_up(entry, deliveries, found, owner)
     elseif found and free then
-      own(entry, deliveries + 1)
-      taken[#taken + 1] = {entry, deliveries + 1, found, owner}
+      local count = deliveries == 1 and 0 or deliveries
+      own(entry, count)
+      taken[#taken + 1] = {entry, count, found, owner}
       free = false
     elseif found then
       more = 1

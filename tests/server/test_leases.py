@@ -10,7 +10,7 @@ from redis import Redis
 from rpc import Client, leases
 from rpc.consumer import Consumer
 from rpc.deliveries import Delivery, Hold, Place
-from rpc.keys import BEGUN, GROUP, LANES, PUT_OFF
+from rpc.keys import BEGUN, GROUP, LANES, PUT_OFF, SUSPECT
 from rpc.messages import Failure
 from tests.answering import age, carry_out, echo, held, job_of, reply_with, show_life
 from tests.conftest import MakeConsumer
@@ -36,10 +36,9 @@ def w2(make_consumer: MakeConsumer) -> Consumer:
 def bereave(w2: Consumer) -> Bereave:
     """Return what the supervisor says of a worker that was killed; without `working_on` it knows nothing."""
 
-    def call(dead: Consumer, working_on: set[Place] | None = None) -> tuple[int, int]:
-        answer: tuple[int, int] = carry_out(
-            w2, leases.bereave(dead.keys.prefix, "m", dead.name, died_of="SIGKILL", working_on=working_on)
-        )
+    def call(dead: Consumer, working_on: set[Place] | None = None, *, alone: bool = False) -> tuple[int, int]:
+        said = leases.bereave(dead.keys.prefix, "m", dead.name, died_of="SIGKILL", working_on=working_on, alone=alone)
+        answer: tuple[int, int] = carry_out(w2, said)
         return answer
 
     return call
@@ -72,7 +71,7 @@ def idle_ms(raw: "Redis", consumer: Consumer) -> int:
 def test_what_waited_in_dead_hands_is_free_and_what_was_worked_on_is_suspected(
     client: Client, raw: "Redis", w1: Consumer, w2: Consumer, bereave: Bereave
 ) -> None:
-    """What merely waited goes to anybody at once, uncounted; the rest one by one, counted, and with how it ended."""
+    """What merely waited goes to anybody at once; the rest one by one, uncounted in company, and with how it ended."""
     first, second, *rest = in_hand(client, w1, 4)
 
     told = bereave(w1, {first.place, second.place})
@@ -85,28 +84,93 @@ def test_what_waited_in_dead_hands_is_free_and_what_was_worked_on_is_suspected(
     claim = w2.claim("interactive", 10, suspect=True)
     assert [(each.entry_id, each.deliveries, each.died_of) for each in claim.taken] == [
         *((each.entry_id, 1, "") for each in rest),
-        (first.entry_id, 2, "SIGKILL"),
+        (first.entry_id, 0, "SIGKILL"),
     ]
     assert claim.more
+    assert claim.taken[-1].suspect
 
 
-def test_a_suspect_that_merely_waited_has_its_count_of_before(
-    client: Client, raw: "Redis", w1: Consumer, w2: Consumer, bereave: Bereave
+@pytest.mark.parametrize(
+    ("count", "at_work", "alone", "expected"),
+    [
+        pytest.param(1, False, False, (BEGUN, 0), id="in hand"),
+        pytest.param(1, False, True, (BEGUN, 0), id="in hand, another at work alone"),
+        pytest.param(1, True, False, ("~died:SIGKILL", 1), id="at work in company"),
+        pytest.param(1, True, True, ("~died:SIGKILL", 2), id="at work alone"),
+        pytest.param(0, False, True, (SUSPECT, 0), id="a suspect in hand"),
+        pytest.param(2, False, True, (SUSPECT, 2), id="a suspect in hand, counted once before"),
+        pytest.param(2, True, True, ("~died:SIGKILL", 2), id="a suspect at work, counted before it began"),
+        pytest.param(4, True, True, ("~died:SIGKILL", 4), id="a suspect at work for the last time"),
+        pytest.param(1, None, False, ("~died:SIGKILL", 1), id="nobody knows"),
+        pytest.param(3, None, False, ("~died:SIGKILL", 3), id="nobody knows of a suspect"),
+    ],
+)
+def test_only_a_job_at_work_alone_is_counted(
+    client: Client,
+    raw: "Redis",
+    w1: Consumer,
+    bereave: Bereave,
+    count: int,
+    *,
+    at_work: bool | None,
+    alone: bool,
+    expected: tuple[str, int],
 ) -> None:
-    """The count goes back to where it was before the dead worker had the job, not to nothing."""
+    """Whatever state a job is in when its engine dies, it is counted only if it alone can have killed it."""
     (delivery,) = in_hand(client, w1, 1)
-    bereave(w1, {delivery.place})
-    w2.claim("interactive", 1, suspect=True)
+    w1.count(delivery.place, count)
 
-    bereave(w2, set())
+    bereave(w1, None if at_work is None else {delivery.place} if at_work else set(), alone=alone)
 
-    assert held(raw, w1) == [(delivery.entry_id, BEGUN, 1)]
+    assert held(raw, w1) == [(delivery.entry_id, *expected)]
+
+
+def test_a_lost_suspect_keeps_its_count_until_it_is_given_up_on(
+    client: Client, raw: "Redis", w1: Consumer, w2: Consumer
+) -> None:
+    """A worker lost as a whole tells nothing: only deliveries counted at the beginning of the work count."""
+    (delivery,) = in_hand(client, w1, 1)
+    counts = []
+    for at_work in (False, False, True, True, False, True):
+        age(raw, w1, delivery, idle_ms=31_000, deliveries=held(raw, w1)[0][2])
+        (taken,) = w2.claim("interactive", 0, suspect=True).taken
+        counts.append(taken.deliveries)
+        if at_work:
+            assert w2.count(taken.place, max(1, taken.deliveries) + 1)
+        w1, w2 = w2, w1
+    age(raw, w1, delivery, idle_ms=31_000, deliveries=held(raw, w1)[0][2])
+
+    (dead,) = w2.claim("interactive", 0, suspect=False).dead
+
+    assert (counts, dead.deliveries) == ([0, 0, 0, 2, 3, 3], 3)
+
+
+def test_only_its_holder_counts_a_delivery(client: Client, raw: "Redis", w1: Consumer, w2: Consumer) -> None:
+    """A worker that lost an entry, or settled it, changes no count."""
+    (delivery,) = in_hand(client, w1, 1)
+
+    assert (w2.count(delivery.place, 3), held(raw, w1)) == (False, [(delivery.entry_id, "w1", 1)])
+    w1.settle([echo(delivery)])
+    assert not w1.count(delivery.place, 3)
+
+
+def test_a_suspect_given_back_stays_one(client: Client, raw: "Redis", w1: Consumer, w2: Consumer) -> None:
+    """A drained worker's suspect keeps its count and runs alone wherever it goes; it is there at once."""
+    (delivery,) = in_hand(client, w1, 1)
+    w1.count(delivery.place, 3)
+
+    w1.release([replace(hold(delivery), begun=True, count=2)])
+
+    assert held(raw, w1) == [(delivery.entry_id, SUSPECT, 2)]
+    assert w2.claim("interactive", 10, suspect=False).taken == []
+    (taken,) = w2.claim("interactive", 10, suspect=True).taken
+    assert (taken.deliveries, taken.suspect, taken.attempts) == (2, True, 2)
 
 
 def test_if_nobody_knows_what_was_worked_on_all_is_suspected(
     client: Client, raw: "Redis", w1: Consumer, bereave: Bereave
 ) -> None:
-    """Any job may have killed a worker that died without telling: none of them goes back uncounted."""
+    """Any job may have killed a worker that died without telling: each of them has to run alone."""
     deliveries = in_hand(client, w1, 3)
 
     assert bereave(w1) == (0, 3)
@@ -155,7 +219,7 @@ def test_a_death_touches_nobody_elses_jobs(
 
     assert bereave(w1, {delivery.place}) == (0, 0)
 
-    assert held(raw, w1) == [(delivery.entry_id, "w2", 2)]
+    assert held(raw, w1) == [(delivery.entry_id, "w2", 0)]
 
 
 def test_a_death_before_the_first_job_is_no_error(raw: "Redis", w1: Consumer, w2: Consumer, bereave: Bereave) -> None:
@@ -211,16 +275,16 @@ def test_nobody_is_dropped_where_there_is_no_lane(raw: "Redis", w1: Consumer) ->
 def test_a_job_put_off_is_left_alone_for_the_delay_and_then_taken_over(
     client: Client, raw: "Redis", w1: Consumer, w2: Consumer
 ) -> None:
-    """It comes back when its delay is over, as a suspect, its deliveries counted on."""
+    """It comes back when its delay is over, as a suspect, one delivery more counted."""
     (delivery,) = in_hand(client, w1, 1)
 
     assert w1.retry(delivery, delay_s=20.0)
 
-    assert held(raw, w1) == [(delivery.entry_id, PUT_OFF, 1)]
+    assert held(raw, w1) == [(delivery.entry_id, PUT_OFF, 2)]
     assert 10_000 <= idle_ms(raw, w1) < 20_000
     assert w2.claim("interactive", 10, suspect=True).taken == []
     stream = w1.keys.stream("interactive")
-    raw.xclaim(stream, GROUP, PUT_OFF, 0, (delivery.entry_id,), idle=30_001, retrycount=1, justid=True)
+    raw.xclaim(stream, GROUP, PUT_OFF, 0, (delivery.entry_id,), idle=30_001, retrycount=2, justid=True)
     (taken,) = w2.claim("interactive", 10, suspect=True).taken
     assert (taken.deliveries, taken.left_by) == (2, PUT_OFF)
 
@@ -242,7 +306,7 @@ def test_only_its_holder_puts_a_job_off(client: Client, raw: "Redis", w1: Consum
 
     assert not w1.retry(delivery, delay_s=1.0)
 
-    assert held(raw, w1) == [(delivery.entry_id, "w2", 2)]
+    assert held(raw, w1) == [(delivery.entry_id, "w2", 0)]
     w2.settle([echo(delivery)])
     assert not w2.retry(delivery, delay_s=1.0)
 
@@ -269,7 +333,7 @@ def test_an_error_counts_only_from_who_holds_the_entry(
 
     w1.settle([reply_with(failed, Failure("expired", "too late", retryable=True)), echo(done)])
 
-    assert held(raw, w1) == [(failed.entry_id, "w2", 2)]
+    assert held(raw, w1) == [(failed.entry_id, "w2", 0)]
     assert client.result("m", str(done.job_id)) == {"outputs": list(job_of(done).inputs)}
     w2.settle([reply_with(taken[0], {"outputs": ["by w2"]})])
     assert client.result("m", str(failed.job_id)) == {"outputs": ["by w2"]}

@@ -5,12 +5,14 @@ from redis import Redis
 
 from rpc import Progress
 from rpc.consumer import Consumer
+from rpc.deliveries import Hold
 from rpc.keys import Keys
-from rpc.messages import Failure
+from rpc.messages import JOB_MARGIN_MS, Failure
 from rpc.parts import Part, part_field, total_field
 from tests.answering import echo, job_of, read_one
 from tests.callers import Callers
 from tests.conftest import MakeConsumer
+from tests.waiting import LONG_S
 
 pytestmark = pytest.mark.server
 
@@ -62,7 +64,7 @@ def test_what_is_kept_goes_with_its_job(callers: Callers, worker: Consumer, raw:
     callers.make().submit("m", "op", ["a"], job_id="j1")
     delivery = read_one(worker)
     worker.keep("j1", [total_field(0, 3)])
-    assert 0 < raw.pttl(worker.keys.parts("j1")) <= 600_000
+    assert raw.pttl(worker.keys.parts("j1")) > raw.pttl(worker.keys.job("j1")) - 1000 > 0
 
     if end == "settle":
         worker.settle([echo(delivery)])
@@ -71,3 +73,17 @@ def test_what_is_kept_goes_with_its_job(callers: Callers, worker: Consumer, raw:
     worker.keep("j1", [part_field(Part(0, 0, "late"))])
 
     assert not raw.exists(Keys(worker.keys.prefix, job_of(delivery).model).parts("j1"))
+
+
+def test_what_is_kept_lives_as_long_as_its_job(callers: Callers, worker: Consumer, raw: "Redis") -> None:
+    """A job that waits for a worker after its engine died has its keys as long as one that is queued then."""
+    callers.make().submit("m", "op", ["a"], job_id="j1", timeout_s=7200.0)
+    delivery = read_one(worker)
+    keys = [worker.keys.job("j1"), worker.keys.parts("j1")]
+    life_ms = job_of(delivery).ttl_ms + JOB_MARGIN_MS
+    raw.pexpire(keys[0], 1000)
+
+    worker.keep("j1", [total_field(0, 3)], life_ms=life_ms)
+    worker.look([Hold(delivery.entry_id, delivery.lane, "j1", life_ms=life_ms)])
+
+    assert all(life_ms - LONG_S * 1000 < raw.pttl(key) <= life_ms for key in keys)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from inference_worker.isolation import Gate, Steps
 from inference_worker.job import JobInHand
 from rpc.deliveries import Delivery
 from rpc.keys import Lane
@@ -35,3 +36,8 @@ def in_hand(number: int = 1, **given: Any) -> JobInHand:
     came = delivery(number, **given)
     assert isinstance(came.job, Job)
     return JobInHand(came, came.job, queued_ms=5.0, received_at=100.0)
+
+
+def uncounted() -> Steps:
+    """Return steps of an engine whose suspects are counted nowhere."""
+    return Steps(Gate(), lambda *_: True)

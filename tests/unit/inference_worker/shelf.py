@@ -13,9 +13,11 @@ class Shelf(Consumer):
         self._there = there or {}
         self.names: dict[str, list[str]] = {}
 
-    def keep(self, job_id: str, fields: Iterable[tuple[str, bytes]]) -> None:
+    def keep(self, job_id: str, fields: Iterable[tuple[str, bytes]], *, life_ms: int = 0) -> bool:
         """Note the names of the fields."""
+        del life_ms
         self.names.setdefault(job_id, []).extend(name for name, _ in fields)
+        return True
 
     def kept(self, job_id: str, given: int) -> Mapping[int, Any]:
         """Return what is there, of every input of every job."""

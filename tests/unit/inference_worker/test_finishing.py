@@ -15,7 +15,7 @@ from rpc.consumer import Consumer
 from rpc.deliveries import Delivery, Limits, Settlement
 from rpc.errors import RpcError, Unavailable
 from tests.models import Gives
-from tests.unit.inference_worker.samples import in_hand
+from tests.unit.inference_worker.samples import in_hand, uncounted
 
 
 class Ledger(Consumer):
@@ -35,9 +35,9 @@ class Ledger(Consumer):
             raise Unavailable("away")
         self.settled.append([settlement.delivery.job_id for settlement in settlements])
 
-    def retry(self, delivery: Delivery, *, delay_s: float) -> bool:
+    def retry(self, delivery: Delivery, *, delay_s: float, count: int | None = None) -> bool:
         """Note the job."""
-        del delay_s
+        del delay_s, count
         self.put_off.append(str(delivery.job_id))
         return True
 
@@ -50,7 +50,8 @@ def told(ledger: Ledger, failed_on: RpcError, metrics: WorkerMetrics) -> InHand:
     hands.refused(jobs[0], 0, failed_on, 0.0)
     hands.prepared(jobs[1], 0, [Unit("a")], 0.0, {0: "a"})
     stamps = Stamps.create(1)
-    finishing = Finishing(Gives(Runtime()), hands, ledger, metrics.of("m", ("op",)), stamps, most_failed=0)
+    told_of = metrics.of("m", ("op",))
+    finishing = Finishing(Gives(Runtime()), hands, ledger, told_of, stamps, uncounted(), most_failed=0)
     finishing.tell(jobs)
     finishing.stop()
     finishing.run()

@@ -15,6 +15,7 @@ from inference_worker.models.base import DeviceFault, Model, Runtime, Unit
 from inference_worker.stamps import Stamps
 from rpc.errors import ModelError
 from tests.models import Panics, WrongLength
+from tests.unit.inference_worker.samples import uncounted
 
 
 class Picky(Model):
@@ -81,7 +82,8 @@ def test_a_model_may_say_that_its_pass_goes_on() -> None:
     stamps = Stamps.create(1)
     stage = stamps.stage(model.name)
     in_hand = InHand(Policy(64), units_held=64)
-    Inferring(model, in_hand, WorkerMetrics().of(model.name, model.ops), stage, None, lambda _: None)
+    metrics = WorkerMetrics().of(model.name, model.ops)
+    Inferring(model, in_hand, metrics, stage, uncounted(), None, lambda _: None)
     stage.begin([("bulk", "1-1")], 7.0)
 
     model.going_on()

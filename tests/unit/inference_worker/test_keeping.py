@@ -1,6 +1,6 @@
 """Outputs kept beside jobs, and resumed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from inference_worker.metrics import WorkerMetrics
 from inference_worker.models.base import FollowUp, Model, Runtime, Unit
 from inference_worker.stamps import Stamps
 from rpc.errors import Unavailable
-from tests.unit.inference_worker.samples import in_hand
+from tests.unit.inference_worker.samples import in_hand, uncounted
 from tests.unit.inference_worker.shelf import Shelf
 
 
@@ -69,7 +69,8 @@ def one_pass(shelf: Shelf, second: str) -> list[str]:
 
     model, stamps = Long(events), Stamps.create(1)
     kept = keeping(shelf, model)
-    Inferring(model, hands, WorkerMetrics().of("m", ("op",)), stamps.stage("m"), kept, told).catch_up()
+    metrics = WorkerMetrics().of("m", ("op",))
+    Inferring(model, hands, metrics, stamps.stage("m"), uncounted(), kept, told).catch_up()
     kept.stop()
     kept.run()
     stamps.close()
@@ -104,11 +105,17 @@ def test_an_incomplete_output_is_not_kept() -> None:
     assert shelf.names == {"j4": ["0:0", "0:2", "0:1"]}
 
 
+def resumed(shelf: Shelf, job: JobInHand) -> Mapping[int, Any]:
+    """Return the outputs of an input that are there already."""
+    stage = keeping(shelf)
+    return stage.resumed(job, UNITS, stage.kept(job, 0, UNITS))
+
+
 def test_what_is_there_is_resumed() -> None:
     """Units another worker has done have their outputs; what lies at no place of the input is left out."""
     there = {1: {"output": "b"}, 2: {"output": None}, 7: {"output": "h"}}
 
-    assert keeping(Shelf(there)).resumed(in_hand(), 0, UNITS) == {1: "b"}
+    assert resumed(Shelf(there), in_hand()) == {1: "b"}
 
 
 @pytest.mark.parametrize(
@@ -118,5 +125,5 @@ def test_what_is_there_is_resumed() -> None:
 )
 def test_what_cannot_be_resumed_is_work_done_twice(there: Any, caplog: pytest.LogCaptureFixture) -> None:
     """A model that cannot read what is kept, or a field nobody can, costs its job nothing else; the log names it."""
-    assert keeping(Shelf(there)).resumed(in_hand(7), 0, UNITS) == {}
+    assert resumed(Shelf(there), in_hand(7)) == {}
     assert [record.getMessage().count("j7") for record in caplog.records] == [1]
