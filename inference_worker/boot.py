@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     settings = WorkerSettings.model_validate(order["settings"])
     logs.configure(settings)
     try:
-        models = _models(settings, order["device"])
+        models = _models(settings, order["device"], order["elsewhere"])
         tether = Tether(order["name"], order["health"], stamps, link)
         engine = Engine(models, settings, RedisSettings.model_validate(order["redis"]), tether)
     except (RegistryError, SettingError) as error:
@@ -58,10 +58,10 @@ def _die_with(supervisor: int) -> None:
         sys.exit(exits.FAILED)
 
 
-def _models(settings: WorkerSettings, device: str) -> list[Model]:
+def _models(settings: WorkerSettings, device: str, elsewhere: Sequence[str]) -> list[Model]:
     standins = Standins(settings.standins, Path(settings.cache_dir).expanduser())
     models = build_all(settings.serving, _runtime(settings, device), standins)
-    check_named(settings.batch_cost, models)
+    check_named(settings.batch_cost, models, elsewhere)
     return models
 
 

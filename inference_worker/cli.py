@@ -27,6 +27,9 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--prefix", help="PENSTOCK_PREFIX")
     line.add_argument("--device", help="auto, cpu, cuda or cuda:1")
     line.add_argument("--devices", help="several, by commas: an engine process for each")
+    line.add_argument(
+        "--engines", help="models in one engine process: shared, per-model, or groups: whisper;siglip,yunet"
+    )
     line.add_argument("--batch-size", help="most entries read at once")
     line.add_argument("--batch-cost", help="most cost of a forward pass: a number, or model=number,...")
     line.add_argument("--linger-ms", help="longest wait for company")

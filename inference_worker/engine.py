@@ -18,10 +18,11 @@ from inference_worker.isolation import Gate
 from inference_worker.link import Gone, Link
 from inference_worker.lookout import Lookout
 from inference_worker.media.references import References
+from inference_worker.memory_demand import LOAD, MEASURE_AGAIN
 from inference_worker.metrics import WorkerMetrics
 from inference_worker.models.base import Model
 from inference_worker.pipeline import Pipeline, Surroundings
-from inference_worker.registry import check_fit, load
+from inference_worker.registry import RegistryError, demand, load
 from inference_worker.settings import WorkerSettings
 from inference_worker.stamps import Stamps
 from rpc.errors import RpcError
@@ -97,7 +98,7 @@ class Engine:
     def run(self) -> int:
         """Load, serve and drain; return the exit status: see `exits`."""
         if self._settings.memory_check:
-            check_fit(self._models)
+            self._await_admission()
         for model in self._models:
             load(model)
         pipelines = [Pipeline(model, self._surroundings()) for model in self._models]
@@ -107,6 +108,18 @@ class Engine:
             self._drain(pipelines)
         self._state = State.STOPPED
         return status
+
+    def _await_admission(self) -> None:
+        """Wait until the supervisor lets the models be loaded; raise `RegistryError` if they do not fit."""
+        answer = MEASURE_AGAIN
+        try:
+            while answer == MEASURE_AGAIN:
+                self._tether.link.say("demand", demand(self._models).as_json())
+                _, answer = self._tether.link.hear()
+        except Gone:
+            raise SystemExit(exits.FAILED) from None
+        if answer != LOAD:
+            raise RegistryError(answer)
 
     def _end(self) -> int:
         """Wait for what ends the engine, and return the status it ends with."""

@@ -5,10 +5,10 @@ import logging
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
+from inference_worker.memory_demand import Demand, ModelDemand
 from inference_worker.models.base import Model, Runtime
 from inference_worker.settings import EVERY_MODEL, FAMILIES
 from inference_worker.standins import cache
@@ -31,8 +31,6 @@ ENCODER = "inference_worker.models.sentence_encoder:SentenceEncoder"
 """What `name=source` loads where neither name nor source says otherwise."""
 
 STAND_IN = "stand-in"
-
-GIGABYTE = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,29 +131,25 @@ def build_all(specs: Sequence[str], runtime: Runtime, standins: Standins = Stand
     return models
 
 
-def check_named(names: Iterable[str], models: Iterable[Model]) -> None:
-    """Raise `RegistryError` if `batch_cost` names a model that is not served: it would do nothing."""
-    served = [model.name for model in models]
+def check_named(names: Iterable[str], models: Iterable[Model], elsewhere: Sequence[str] = ()) -> None:
+    """Raise `RegistryError` if `batch_cost` names a model that is not served: it would do nothing.
+
+    `elsewhere` are the entries of `--models` that other engines serve; the name of a `module:Class` is not known here.
+    """
+    served = [model.name for model in models] + [_Spec.of(entry).name for entry in elsewhere]
     strange = [name for name in names if name not in {*served, EVERY_MODEL}]
-    if strange:
+    if strange and all(served):
         raise RegistryError(f"PENSTOCK_BATCH_COST: {strange[0]} is none of the models served: {', '.join(served)}")
 
 
-def check_fit(models: Iterable[Model]) -> None:
-    """Raise `RegistryError` if the weights of the models take more memory than a device has free.
+def demand(models: Iterable[Model]) -> Demand:
+    """Return what the weights of the models take on their devices, and what is free; raise `RegistryError`.
 
     Weights that have to be fetched are fetched here.
     """
-    needs = {model: _needs(model) for model in models}
-    for device, there in groupby(sorted(needs, key=lambda model: model.where()), key=lambda model: model.where()):
-        together = list(there)
-        wanted, free = sum(needs[model] for model in together), together[0].free()
-        if free is not None and wanted > free:
-            each = ", ".join(f"{model.name} {needs[model] / GIGABYTE:.1f}" for model in together)
-            raise RegistryError(
-                f"the models ({each}) need {wanted / GIGABYTE:.1f} GB on {device}, {free / GIGABYTE:.1f} GB are free;"
-                " serve fewer of them, or set PENSTOCK_MEMORY_CHECK=false to try all the same"
-            )
+    required = {model: _needs(model) for model in models}
+    free = {model.where(): model.free() for model in required}
+    return Demand([ModelDemand(model.name, model.where(), size) for model, size in required.items()], free)
 
 
 def _needs(model: Model) -> int:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, ValidationInfo, field_validator
 
 from inference_worker.addresses import Prefix
+from inference_worker.engine_plan import SHARED, EngineSpec, plan_engines
 from rpc.deliveries import Limits
 from rpc.settings import SettingError, complaint, read_environment
 
@@ -22,6 +23,7 @@ ENVIRONMENT = {
     "models": ("PENSTOCK_MODELS",),
     "device": ("PENSTOCK_DEVICE",),
     "devices": ("PENSTOCK_DEVICES",),
+    "engines": ("PENSTOCK_ENGINES",),
     "torch_threads": ("PENSTOCK_TORCH_THREADS",),
     "prepare_threads": ("PENSTOCK_PREPARE_THREADS",),
     "batch_size": ("PENSTOCK_BATCH_SIZE", "BATCH_SIZE"),
@@ -101,6 +103,8 @@ class WorkerSettings(BaseModel):
         media_timeout_s: how long a store may take to give a file.
         device: "auto", "cpu", "cuda" or "cuda:1".
         devices: several of them, by commas: an engine process for each, all under one supervisor.
+        engines: which models share an engine process of each device: "shared" puts all of them into one, "per-model"
+            gives each its own, "whisper;siglip,yunet" names groups.
         torch_threads: threads of one forward pass on the CPU; 0 leaves it to the library.
         prepare_threads: threads that tokenise and decode, of each model.
         batch_size: the most entries read from a lane at once.
@@ -145,6 +149,7 @@ class WorkerSettings(BaseModel):
     media_timeout_s: float = Field(60.0, gt=0, le=86_400)
     device: Device = "auto"
     devices: tuple[Device, ...] = ()
+    engines: str = SHARED
     torch_threads: int = Field(0, ge=0)
     prepare_threads: int = Field(default_factory=lambda: min(4, os.cpu_count() or 1), ge=1)
     batch_size: int = Field(64, ge=1)
@@ -208,6 +213,10 @@ class WorkerSettings(BaseModel):
         except ValidationError as error:
             raise complaint(error, origin) from None
         _check_root(settings.media_root, origin["media_root"])
+        try:
+            plan_engines(settings.engines, settings.serving, settings.all_devices)
+        except ValueError as error:
+            raise SettingError(f"{origin['engines']}={settings.engines!r}: {error}") from None
         return settings
 
     @property
@@ -220,9 +229,14 @@ class WorkerSettings(BaseModel):
         return tuple(f"{name}={sources[name]}" if sources.get(name) else name for name in named)
 
     @property
-    def engines(self) -> tuple[str, ...]:
-        """The device of each engine."""
+    def all_devices(self) -> tuple[str, ...]:
+        """The devices, each of which has its engines."""
         return self.devices or (self.device,)
+
+    @property
+    def engine_plan(self) -> tuple[EngineSpec, ...]:
+        """What is served by which engine process."""
+        return plan_engines(self.engines, self.serving, self.all_devices)
 
     def budget_of(self, model: str) -> int | None:
         """Return the most cost of a forward pass of a model, or None if it is left to the model."""

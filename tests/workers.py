@@ -122,14 +122,21 @@ class WorkerProcess:
     @property
     def name(self) -> str:
         """The consumer's name, as its last ready line tells it: each engine has its own."""
+        return self._last_ready[0]
+
+    @property
+    def _last_ready(self) -> tuple[str, str]:
+        """Return the engine of the last ready line, and its first model."""
         self.wait_for("ready:")
         ready = [line for line in self.log.splitlines() if "ready: " in line]
-        return ready[-1].partition("ready: ")[2].partition(" serves ")[0]
+        name, _, models = ready[-1].partition("ready: ")[2].partition(" serves ")
+        return name, models.split(", ")[0]
 
     @property
     def engine_pid(self) -> int:
         """The process id of its engine."""
-        key = f"{self.settings.prefix}:{{{self._first_model}}}:worker:{self.name}"
+        name, model = self._last_ready
+        key = f"{self.settings.prefix}:{{{model}}}:worker:{name}"
         with Redis.from_url(self.settings.url.get_secret_value(), protocol=2) as redis:
             return int(eventually(lambda: redis.hget(key, "pid"), what=key) or 0)
 
@@ -137,14 +144,11 @@ class WorkerProcess:
     def health(self) -> str:
         """Host and port of its health port, as it announces them."""
         if self._health is None:
-            key = f"{self.settings.prefix}:{{{self._first_model}}}:worker:{self.name}"
+            name, model = self._last_ready
+            key = f"{self.settings.prefix}:{{{model}}}:worker:{name}"
             with Redis.from_url(self.settings.url.get_secret_value(), protocol=2) as redis:
                 self._health = str(eventually(lambda: redis.hget(key, "health"), what=key), "ascii")
         return self._health
-
-    @property
-    def _first_model(self) -> str:
-        return self.wait_for("ready:").partition(" serves ")[2].strip().split(", ")[0]
 
     def get(self, path: str) -> tuple[int, str]:
         """Return status and body of a page of its health port."""

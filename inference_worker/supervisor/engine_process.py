@@ -1,5 +1,6 @@
 """An engine as its supervisor sees it: a process, a line to it, and what it says in shared memory."""
 
+import contextlib
 import logging
 import queue
 import signal
@@ -10,7 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from inference_worker import exits
+from inference_worker.engine_plan import EngineSpec
 from inference_worker.link import Gone, Link
+from inference_worker.memory_demand import Demand
 from inference_worker.stamps import Stamps
 from inference_worker.supervisor.blame import NOBODY, Blame, blame
 
@@ -28,9 +31,12 @@ class EngineProcess:
     `changed` is called, in another thread, when it has become ready and when it has ended.
     """
 
-    def __init__(self, device: str, order: Mapping[str, Any], *, stages: int, changed: Callable[[], object]) -> None:
+    def __init__(
+        self, spec: EngineSpec, order: Mapping[str, Any], *, stages: int, changed: Callable[[], object]
+    ) -> None:
         self.name = str(order["name"])
-        self.device = device
+        self.device = spec.device
+        self.demand: Demand | None = None
         self.models: Sequence[str] = ()
         self.ready = False
         self.killed_for = ""
@@ -46,8 +52,8 @@ class EngineProcess:
             [*COMMAND, *map(str, descriptors)], pass_fds=descriptors, stdin=subprocess.DEVNULL
         )
         far.close()
-        self._listener = threading.Thread(target=self._listen, name=f"engine-{device}", daemon=True)
-        self._link.say("order", {**order, "device": device})
+        self._listener = threading.Thread(target=self._listen, name=f"engine-{spec.device}", daemon=True)
+        self._link.say("order", {**order, "device": spec.device, "elsewhere": spec.elsewhere})
         self._listener.start()
 
     def __repr__(self) -> str:
@@ -67,6 +73,9 @@ class EngineProcess:
                     self.models, self.ready = content, True
                     self._changed()
                     log.info("ready: %s serves %s", self.name, ", ".join(content))
+                elif what == "demand":
+                    self.demand = Demand.from_json(content)
+                    self._changed()
                 else:
                     self._metrics.put(content)
         except Gone:
@@ -74,6 +83,16 @@ class EngineProcess:
             # a process lets go of its line a moment before it has ended
             self._process.wait()
             self._changed()
+
+    def take_demand(self) -> Demand | None:
+        """Return what its models take, each time it has said so once; it waits for `answer` then."""
+        demand, self.demand = self.demand, None
+        return demand
+
+    def answer(self, admission: str) -> None:
+        """Tell it whether its models may be loaded: see `memory_demand`."""
+        with contextlib.suppress(Gone):
+            self._link.say("load", admission)
 
     def metrics(self) -> str:
         """Return its metrics as text: the last it told, if it does not get round to telling them now."""

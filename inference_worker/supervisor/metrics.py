@@ -12,9 +12,12 @@ from rpc.inspection import ModelState
 
 Name = tuple[str, tuple[tuple[str, str], ...]]
 
+OF_DEVICES = frozenset({"penstock_device_free_bytes"})
+"""Gauges that all engines of a device tell of it: the lowest counts."""
+
 
 class EnginesCollector(Collector):
-    """The metrics of all engines, each sample summed over them.
+    """The metrics of all engines, each sample summed over them, but for what several of them say of one device.
 
     What an engine had counted at the last scrape is kept when it ends, so that no counter goes back.
     """
@@ -51,7 +54,10 @@ class EnginesCollector(Collector):
 def _add(family: Metric, sums: dict[Name, float]) -> None:
     for sample in family.samples:
         name = (sample.name, tuple(sorted(sample.labels.items())))
-        sums[name] = sums.get(name, 0.0) + sample.value
+        if name in sums:
+            sums[name] = min(sums[name], sample.value) if family.name in OF_DEVICES else sums[name] + sample.value
+        else:
+            sums[name] = sample.value
 
 
 def _summed(family: Metric, sums: Mapping[Name, float]) -> Metric:
@@ -66,23 +72,28 @@ def _summed(family: Metric, sums: Mapping[Name, float]) -> Metric:
     return summed
 
 
-class SupervisorCollector(Collector):
-    """Engines and how often they were started again, by device."""
+Counts = Mapping[tuple[str, str], tuple[int, int]]
+"""Device and models -> engines that serve, and how many were started in place of another."""
 
-    def __init__(self, devices: Callable[[], Mapping[str, tuple[int, int]]], ready: Callable[[], bool]) -> None:
-        self._devices = devices
+
+class SupervisorCollector(Collector):
+    """Engines and how often they were started again, by device and models."""
+
+    def __init__(self, counts: Callable[[], Counts], ready: Callable[[], bool]) -> None:
+        self._counts = counts
         self._ready = ready
 
     def collect(self) -> Iterable[Metric]:
         """Yield the gauges and the counter."""
         yield GaugeMetricFamily("penstock_worker_ready", "1 while the worker takes jobs", value=float(self._ready()))
-        engines = GaugeMetricFamily("penstock_engines", "Engines that are loaded and serve", labels=["device"])
+        labels = ["device", "models"]
+        engines = GaugeMetricFamily("penstock_engines", "Engines that are loaded and serve", labels=labels)
         restarts = CounterMetricFamily(
-            "penstock_engine_restarts_total", "Engines started in place of one that ended", labels=["device"]
+            "penstock_engine_restarts_total", "Engines started in place of one that ended", labels=labels
         )
-        for device, (running, count) in self._devices().items():
-            engines.add_metric([device], running)
-            restarts.add_metric([device], count)
+        for place, (running, count) in self._counts().items():
+            engines.add_metric(place, running)
+            restarts.add_metric(place, count)
         yield engines
         yield restarts
 

@@ -13,7 +13,9 @@ from functools import partial
 from typing import Any
 
 from inference_worker import exits
+from inference_worker.engine_plan import SHARED, name_of
 from inference_worker.settings import WorkerSettings
+from inference_worker.supervisor.admission import Admission
 from inference_worker.supervisor.engine_process import EngineProcess
 from inference_worker.supervisor.entrance import Entrance
 from inference_worker.supervisor.health import HealthPort
@@ -51,9 +53,12 @@ class Supervisor:
         self._settings = settings
         self._redis = redis
         self._started = time.time()
+        self._plan = settings.engine_plan
         self._engines: dict[int, EngineProcess] = {}
-        self._restarts = [Restarts(settings.most_failures) for _ in settings.engines]
-        self._was_ready = False
+        self._restarts = [Restarts(settings.most_failures) for _ in self._plan]
+        self._given_up: set[int] = set()
+        self._ready_once: set[int] = set()
+        self._admission = Admission()
         self._greeted: set[str] = set()
         self._looked_at = self._awake_since = time.monotonic()
         self._status = exits.STOPPED
@@ -68,7 +73,7 @@ class Supervisor:
             self,
             registry(
                 EnginesCollector(self._texts),
-                SupervisorCollector(self._devices, self.ready),
+                SupervisorCollector(self._counts, self.ready),
                 LaneCollector(self._lane_states),
             ),
             host=settings.health_host,
@@ -90,7 +95,7 @@ class Supervisor:
         threading.Thread(target=self._entrance.run, name="entrance", daemon=True).start()
         renewing = threading.Thread(target=self._leases.run, name="leases", daemon=True)
         renewing.start()
-        for place in range(len(self._settings.engines)):
+        for place in range(len(self._plan)):
             self._start(place)
         while self._engines or not self._stopping:
             self._wait()
@@ -111,18 +116,19 @@ class Supervisor:
             )
 
     def _start(self, place: int) -> None:
-        device = self._settings.engines[place]
+        spec = self._plan[place]
         name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         order = {
             "name": name,
             "supervisor": os.getpid(),
             "health": self._health.address,
-            "settings": self._settings.model_dump(mode="json"),
+            "settings": {**self._settings.model_dump(mode="json"), "models": spec.models},
             "redis": {**self._redis.model_dump(mode="json"), "url": self._redis.url.get_secret_value()},
         }
-        stages = len(self._settings.serving) * (STAGES_PER_MODEL + 2 * self._settings.prepare_threads)
+        stages = len(spec.models) * (STAGES_PER_MODEL + 2 * self._settings.prepare_threads)
         changed = partial(self._woken_by.put, ENGINE_CHANGED)
-        self._engines[place] = EngineProcess(device, order, stages=stages, changed=changed)
+        self._admission.start(name)
+        self._engines[place] = EngineProcess(spec, order, stages=stages, changed=changed)
 
     def _running(self) -> list[EngineProcess]:
         return list(self._engines.values())
@@ -146,7 +152,7 @@ class Supervisor:
     def _end(self, status: int) -> None:
         """Have all engines drain and stop, to end with this status."""
         if not self._stopping:
-            self._status = status
+            self._status = self._status or status
             self._end_at = time.monotonic() + self._settings.drain_grace_s + LEAVING_S
             for engine in self._running():
                 engine.terminate()
@@ -160,24 +166,49 @@ class Supervisor:
         if self._refused:
             self._end(exits.WRONG_SETTING)
         for place, engine in list(self._engines.items()):
-            self._look_at(engine, now)
+            self._look_at(place, engine, now)
             if engine.ended() is not None:
                 self._ended(place, engine, now)
+        self._admit()
         for place, restarts in enumerate(self._restarts):
             if not self._stopping and restarts.due(now):
                 self._start(place)
 
-    def _look_at(self, engine: EngineProcess, now: float) -> None:
+    def _admit(self) -> None:
+        """Let engines load their models, where these fit into memory together."""
+        for engine in self._running():
+            demand = engine.take_demand()
+            if demand is not None:
+                self._admission.ask(engine.name, demand)
+        answers = self._admission.answers()
+        for engine in self._running():
+            if engine.name in answers:
+                engine.answer(answers[engine.name])
+
+    def _look_at(self, place: int, engine: EngineProcess, now: float) -> None:
         """Make an engine that has become ready known as alive; kill one that hangs, or does not end."""
         if engine.ready and engine.name not in self._greeted:
-            self._was_ready = True
+            self._ready_once.add(place)
             self._greeted.add(engine.name)
+            self._admission.finish(engine.name)
             self._leases.renew_now()
+            self._check_names(place, engine)
         if not progressing(engine.stuck_since(self._awake_since), now, self._settings.hang_after_s):
             hang_after_s = self._settings.hang_after_s
             engine.kill(f"no progress for {hang_after_s:g} s", stuck_before=now - hang_after_s)
         elif self._end_at is not None and now > self._end_at:
             engine.kill("not ended in time")
+
+    def _check_names(self, place: int, engine: EngineProcess) -> None:
+        """End the worker if two of its engines serve a model of one name from different entries of `--models`."""
+        for other, each in self._engines.items():
+            twice = sorted(set(each.models) & set(engine.models))
+            if twice and self._plan[other].models != self._plan[place].models:
+                log.error("--models: %s is named twice, by %s and %s", twice[0], *map(self._label, (other, place)))
+                self._end(exits.WRONG_SETTING)
+
+    def _label(self, place: int) -> str:
+        return self._plan[place].label
 
     def _ended(self, place: int, engine: EngineProcess, now: float) -> None:
         """Take leave of an engine that has ended, and decide what that means."""
@@ -186,6 +217,7 @@ class Supervisor:
             raise AssertionError("unreachable")
         del self._engines[place]
         self._greeted.discard(engine.name)
+        self._admission.finish(engine.name)
         how = engine.how_it_ended()
         if status != exits.STOPPED:
             blame = engine.blame()
@@ -198,15 +230,23 @@ class Supervisor:
             return
         if status == exits.WRONG_SETTING:
             self._end(exits.WRONG_SETTING)
-        elif status == exits.NOT_LOADED and not self._was_ready:
+        elif status == exits.NOT_LOADED and place not in self._ready_once:
             self._end(exits.FAILED)
         elif not self._restarts[place].ended(now, served=served):
-            log.error(
-                "%d engines in a row ended without serving a job; the worker gives up", self._settings.most_failures
-            )
+            self._give_up(place)
+        else:
+            log.warning("engine %s of %s ended (%s) and is replaced", engine.name, self._label(place), how)
+
+    def _give_up(self, place: int) -> None:
+        """Start no more engines in one place; the worker ends unless other models are served on."""
+        self._given_up.add(place)
+        self._status = exits.FAILED
+        failures, label = self._settings.most_failures, self._label(place)
+        if self._settings.engines == SHARED or len(self._given_up) == len(self._plan):
+            log.error("%d engines in a row ended without serving a job; the worker gives up", failures)
             self._end(exits.FAILED)
         else:
-            log.warning("engine %s ended (%s) and is replaced", engine.name, how)
+            log.error("%d engines of %s in a row ended without serving a job; it is served no more", failures, label)
 
     def alive(self) -> bool:
         """Return whether this process does its work; an engine that is being replaced is part of it."""
@@ -215,37 +255,45 @@ class Supervisor:
     def ready(self) -> bool:
         """Return whether jobs are being taken on every device and Redis has heard of it lately."""
         engines = self._running()
-        whole = len(engines) == len(self._settings.engines) and all(engine.ready for engine in engines)
+        whole = len(engines) == len(self._plan) and all(engine.ready for engine in engines)
         return whole and not self._stopping and self._leases.fresh(time.monotonic())
 
     def state(self) -> dict[str, Any]:
         """Return what a person would want to know."""
         engines = self._running()
+        places = dict(self._engines)
         return {
             "worker": ",".join(engine.name for engine in engines),
             "state": self._state(),
             "models": sorted({model for engine in engines for model in engine.models}),
-            "engines": [
-                {"name": each.name, "device": each.device, "pid": each.pid, "ready": each.ready} for each in engines
-            ],
+            "engines": [self._engine_state(place, places.get(place)) for place in range(len(self._plan))],
             "restarts": sum(restarts.count for restarts in self._restarts),
             "uptime_s": round(time.time() - self._started, 1),
         }
 
+    def _engine_state(self, place: int, engine: EngineProcess | None) -> dict[str, Any]:
+        """Return what a person would want to know of one engine, which may be ended and not yet replaced."""
+        spec, restarts = self._plan[place], self._restarts[place]
+        process = {"name": engine.name, "pid": engine.pid, "ready": engine.ready} if engine else {"ready": False}
+        models = sorted(engine.models) if engine and engine.models else [*map(name_of, spec.models)]
+        given_up = {"given_up": True} if place in self._given_up else {}
+        return {**process, "device": spec.device, "models": models, "restarts": restarts.count, **given_up}
+
     def _state(self) -> str:
         if self._stopping:
             return "draining"
-        return "ready" if self.ready() else "loading" if not self._was_ready else "not ready"
+        return "ready" if self.ready() else "loading" if not self._ready_once else "not ready"
 
     def _texts(self) -> Mapping[str, str]:
         return {engine.name: engine.metrics() for engine in self._running() if engine.models}
 
-    def _devices(self) -> Mapping[str, tuple[int, int]]:
-        found: dict[str, tuple[int, int]] = {}
-        for place, device in enumerate(self._settings.engines):
-            running, count = found.get(device, (0, 0))
+    def _counts(self) -> Mapping[tuple[str, str], tuple[int, int]]:
+        found: dict[tuple[str, str], tuple[int, int]] = {}
+        for place, spec in enumerate(self._plan):
+            running, count = found.get((spec.device, spec.label), (0, 0))
             engine = self._engines.get(place)
-            found[device] = running + bool(engine and engine.ready), count + self._restarts[place].count
+            ready = running + bool(engine and engine.ready)
+            found[spec.device, spec.label] = ready, count + self._restarts[place].count
         return found
 
     def _lane_states(self) -> Iterator[ModelState]:

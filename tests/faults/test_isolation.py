@@ -1,5 +1,6 @@
 """Poison jobs beside long innocent ones of other models: engines, and whole workers, that die again and again."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,10 @@ from redis import Redis
 
 from rpc import Client, DeadLettered, RedisSettings, inspection
 from rpc.keys import GROUP, LANES, Keys
-from tests.conftest import ON_VALKEY, StartWorker
+from tests.conftest import ON_VALKEY, Gates, StartWorker
 from tests.faulty import DIRECTORY
-from tests.waiting import LOAD_S, eventually
+from tests.waiting import LOAD_S, LONG_S, eventually
+from tests.workers import WorkerProcess
 
 pytestmark = [pytest.mark.server, pytest.mark.process, ON_VALKEY]
 
@@ -81,3 +83,43 @@ def test_a_poison_job_that_ends_whole_workers_takes_no_innocent_with_it(
         assert client.result(model, f"{model}-1", timeout_s=LOAD_S) == {"outputs": LONG_JOB}
     assert [dead(client, redis_settings, model) for model in INNOCENT] == [[], []]
     assert (dead(client, redis_settings, "poisoned"), workers) == ([("poison", 3)], 5)
+
+
+def test_an_engine_of_its_own_keeps_a_crash_from_the_others(
+    client: Client, start_worker: StartWorker, gates: Gates, tmp_path: Path
+) -> None:
+    """With an engine for each model a crash of one restarts no other and touches no pass; each is watched by itself."""
+    names = ["tests.models:Gate", "tests.faulty:Poisoned", "echo"]
+    env = {"PENSTOCK_LEASE_S": "120", DIRECTORY: str(tmp_path), "PENSTOCK_MOST_FAILURES": "3"}
+    worker = start_worker(*names, env=env, arguments=["--engines", "per-model"], ready=False)
+    eventually(lambda: worker.log.count("ready: ") == 3, within_s=LOAD_S)
+    before = engines(worker)
+    assert [each["models"] for each in before] == [["gate"], ["poisoned"], ["echo"]]
+    client.submit("gate", "pass", [gates.path("held")], job_id="held")
+    eventually(gates.entered("held"))
+
+    client.submit("poisoned", "swallow", ["engine"])
+
+    # three engines of this model served nobody; the others serve on
+    worker.wait_for("3 engines of tests.faulty:Poisoned in a row ended")
+    assert client.call("echo", "echo", ["a"], timeout_s=LONG_S) == {"outputs": ["a"]}
+    gates.open("held")
+    assert client.result("gate", "held", timeout_s=LONG_S) == {"outputs": [gates.path("held")]}
+    assert gates.journal() == ["held"]
+    after = engines(worker)
+    assert [(after[place]["pid"], after[place]["restarts"]) for place in (0, 2)] == [
+        (before[place]["pid"], 0) for place in (0, 2)
+    ]
+    assert (after[1]["ready"], after[1]["given_up"], worker.get("/readyz")[0], worker.get("/livez")[0]) == (
+        *(False, True, 503, 200),
+    )
+    assert worker.metric("penstock_engine_restarts_total", models="tests.faulty:Poisoned") == 2
+    assert worker.metric("penstock_engines", device="auto") == 2
+    worker.terminate()
+    assert worker.wait() == 1
+
+
+def engines(worker: WorkerProcess) -> list[dict[str, Any]]:
+    """Return what a worker tells of its engines."""
+    found: list[dict[str, Any]] = json.loads(worker.get("/livez")[1])["engines"]
+    return found

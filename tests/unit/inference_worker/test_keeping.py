@@ -102,7 +102,7 @@ def test_an_incomplete_output_is_not_kept() -> None:
     events = one_pass(shelf, "twice")
 
     assert events == ["told j3", "kept a", "kept c", "kept second"]
-    assert shelf.names == {"j4": ["0:0", "0:2", "0:1"]}
+    assert shelf.names == {"j4": ["unit:0:0", "unit:0:2", "unit:0:1"]}
 
 
 def resumed(shelf: Shelf, job: JobInHand) -> Mapping[int, Any]:

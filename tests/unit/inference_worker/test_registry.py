@@ -2,9 +2,10 @@
 
 import pytest
 
+from inference_worker.memory_demand import misfit
 from inference_worker.models.base import Runtime
 from inference_worker.models.echo import Echo
-from inference_worker.registry import MODELS, RegistryError, build, build_all, check_fit, check_named, load
+from inference_worker.registry import MODELS, RegistryError, build, build_all, check_named, demand, load
 from tests.models import CannotLoad, CannotWarmUp, Upper
 
 RUNTIME = Runtime(max_text_chars=77)
@@ -75,17 +76,24 @@ class Elsewhere(Large):
         return "cuda:1"
 
 
-def test_models_that_fit_are_let_be() -> None:
-    """Each device is counted for itself."""
-    check_fit([Large(RUNTIME), Elsewhere(RUNTIME)])
+def test_what_models_take_is_told_by_device() -> None:
+    """Each device is counted for itself, and says what is free."""
+    told = demand([Large(RUNTIME), Elsewhere(RUNTIME)])
+
+    assert [(model.name, model.device, model.required) for model in told.models] == [
+        ("large", "cpu", 10_000_000_000),
+        ("elsewhere", "cuda:1", 10_000_000_000),
+    ]
+    assert told.free == {"cpu": 15_000_000_000, "cuda:1": 15_000_000_000}
+    assert misfit([told]) == ""
 
 
 def test_more_than_fits_is_refused_with_what_each_needs() -> None:
     """Whoever asks for too much reads how much, where, and what to do, before anything is loaded."""
-    with pytest.raises(
-        RegistryError, match=r"the models \(large 10.0, large 10.0\) need 20.0 GB on cpu, 15.0 GB are free; serve fewer"
-    ):
-        check_fit([Large(RUNTIME), Elsewhere(RUNTIME), Large(RUNTIME)])
+    told = misfit([demand([Large(RUNTIME), Elsewhere(RUNTIME), Large(RUNTIME)])])
+
+    expected = "the models (large 10.0, large 10.0) need 20.0 GB on cpu, 15.0 GB are free; serve fewer"
+    assert told.startswith(expected)
 
 
 def test_a_budget_for_a_model_that_is_not_served_is_refused() -> None:
@@ -93,6 +101,14 @@ def test_a_budget_for_a_model_that_is_not_served_is_refused() -> None:
     check_named(["*", "large"], [Large(RUNTIME)])
     with pytest.raises(RegistryError, match="PENSTOCK_BATCH_COST: whispr is none of the models served: large"):
         check_named(["whispr"], [Large(RUNTIME)])
+
+
+def test_a_budget_may_be_for_a_model_of_another_engine() -> None:
+    """An engine knows the names the others serve, but for those of classes it does not import."""
+    check_named(["asr", "siglip"], [Large(RUNTIME)], ["asr=whisper:small", "siglip"])
+    check_named(["mine"], [Large(RUNTIME)], ["my.package:Mine"])
+    with pytest.raises(RegistryError, match="whispr is none of the models served: large, asr"):
+        check_named(["whispr"], [Large(RUNTIME)], ["asr=whisper:small"])
 
 
 @pytest.mark.parametrize(

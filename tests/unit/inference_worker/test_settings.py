@@ -38,6 +38,7 @@ OTHER_THAN_DEFAULT = {
     "lease_s": ("2.5", 2.5),
     "max_deliveries": ("5", 5),
     "devices": ("cuda:0, cuda:1", ("cuda:0", "cuda:1")),
+    "engines": ("per-model", "per-model"),
     "hang_after_s": ("1.5", 1.5),
     "most_failures": ("7", 7),
     "server_check": ("warn", "warn"),
@@ -195,3 +196,21 @@ def test_media_that_could_not_be_opened_or_mean_too_much_are_refused(variable: s
     """By the variable's name and its value."""
     with pytest.raises(SettingError, match=f"{variable}='?{value}'?: .*{told}"):
         WorkerSettings.from_env({variable: value})
+
+
+def test_engines_that_do_not_fit_the_models_are_refused_by_name() -> None:
+    """A wrong group stops the worker before anything is started, with the variable and what is wrong."""
+    with pytest.raises(SettingError, match=r"PENSTOCK_ENGINES='whisper;siglib': expected .*; got 'siglib'"):
+        WorkerSettings.from_env({"PENSTOCK_ENGINES": "whisper;siglib"})
+
+
+def test_engines_are_planned_of_what_is_served() -> None:
+    """Sources that other variables give go with their model; every device has every group."""
+    environ = {"PENSTOCK_ENGINES": "whisper; siglip,yunet,bge-m3", "ASR_MODEL": "small", "PENSTOCK_DEVICES": "cpu,cuda"}
+
+    plan = WorkerSettings.from_env(environ).engine_plan
+
+    groups = [("whisper=small",), ("siglip", "yunet", "bge-m3")]
+    assert [(spec.device, spec.models) for spec in plan] == [
+        (device, group) for device in ("cpu", "cuda") for group in groups
+    ]

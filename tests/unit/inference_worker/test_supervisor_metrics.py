@@ -70,14 +70,28 @@ def test_scrapes_that_overlap_count_a_past_engine_once() -> None:
     assert scraped.get_sample_value("penstock_jobs_total", counted) == 4
 
 
-def test_engines_are_counted_by_device() -> None:
-    """Operators see which device has no engine, and which one loses them again and again."""
-    devices: Mapping[str, tuple[int, int]] = {"cuda:0": (1, 0), "cuda:1": (0, 4)}
-    scraped = registry(SupervisorCollector(lambda: devices, lambda: False))
+def test_engines_are_counted_by_device_and_models() -> None:
+    """Operators see which device or group of models has no engine, and which one loses them again and again."""
+    counts = {("cuda:0", "whisper"): (1, 0), ("cuda:1", "whisper"): (0, 4)}
+    scraped = registry(SupervisorCollector(lambda: counts, lambda: False))
 
-    assert scraped.get_sample_value("penstock_engines", {"device": "cuda:1"}) == 0
-    assert scraped.get_sample_value("penstock_engine_restarts_total", {"device": "cuda:1"}) == 4
+    place = {"device": "cuda:1", "models": "whisper"}
+    assert scraped.get_sample_value("penstock_engines", place) == 0
+    assert scraped.get_sample_value("penstock_engine_restarts_total", place) == 4
     assert scraped.get_sample_value("penstock_worker_ready") == 0
+
+
+def test_what_engines_say_of_one_device_is_not_summed() -> None:
+    """Engines that share a device tell the same free memory, each at its moment: the lowest counts."""
+
+    def free(size: int) -> str:
+        metrics = WorkerMetrics()
+        metrics.free_bytes("cuda:0", lambda: size)
+        return metrics.text()
+
+    scraped = registry(EnginesCollector(lambda: {"a": free(700), "b": free(600), "c": free(800)}))
+
+    assert scraped.get_sample_value("penstock_device_free_bytes", {"device": "cuda:0"}) == 600
 
 
 def test_lanes_are_told_as_redis_has_them() -> None:
