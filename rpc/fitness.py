@@ -22,6 +22,9 @@ NO_EVICTION = "noeviction"
 OLDEST = (7, 0)
 """The oldest Redis with all that the scripts use; Valkey began later."""
 
+REFUSED = frozenset({"maxmemory-policy", "cluster mode"})
+"""Faults of a server on which no worker starts unless a setting says so."""
+
 NEARLY_FULL = 0.9
 
 LEAST_BUFFER = 1024 * 1024
@@ -133,9 +136,9 @@ def clock(told: Told, now_s: float) -> Iterator[Finding]:
 
 
 def refusal(findings: list[Finding]) -> Finding | None:
-    """Return why no worker should serve there: jobs and replies would be evicted."""
-    evicting = (each for each in findings if (each.level, each.what) == ("fault", "maxmemory-policy"))
-    return next(evicting, None)
+    """Return why no worker should serve there: jobs and replies would be evicted, or lie on other nodes."""
+    reasons = (each for each in findings if each.level == "fault" and each.what in REFUSED)
+    return next(reasons, None)
 
 
 def _kind(told: Told) -> Iterator[Finding]:
@@ -206,8 +209,8 @@ def _role(told: Told) -> Iterator[Finding]:
         says = f"{replicas} replicas, of which {least} have to be there for a write: a promoted one may lack the last"
         yield Finding("ok", "role", f"master; {says}")
     if told.info.get("cluster_enabled", "0") != "0":
-        advice = "a client here speaks to one node; keep all models on it, or use a server without cluster mode"
-        yield Finding("warning", "cluster", "cluster mode is on", advice)
+        says = "on: Redis Cluster is not supported yet"
+        yield Finding("fault", "cluster mode", says, "use a server with cluster-enabled no")
 
 
 def _allowed(told: Told) -> Iterator[Finding]:

@@ -27,13 +27,20 @@ class _Meaning:
         kind: the error that is raised.
         reconnect: whether the server may no longer be the one that the address names. After a failover the old master
             stays alive and answers like this for ever, so the connection is closed and the address resolved again.
+        is_cluster: whether only a node of a cluster answers like this.
     """
 
     kind: type[RpcError]
     reconnect: bool = False
+    is_cluster: bool = False
 
 
 _FAILED_OVER = _Meaning(Unavailable, reconnect=True)
+
+_CLUSTER = _Meaning(RpcError, is_cluster=True)
+_CLUSTER_FAILED_OVER = _Meaning(Unavailable, reconnect=True, is_cluster=True)
+
+NO_CLUSTER = "Redis Cluster is not supported yet"
 
 _BY_PREFIX: tuple[tuple[str, _Meaning], ...] = (
     ("NOGROUP", _Meaning(NoGroup)),
@@ -44,8 +51,11 @@ _BY_PREFIX: tuple[tuple[str, _Meaning], ...] = (
     ("LOADING", _FAILED_OVER),
     ("MASTERDOWN", _FAILED_OVER),
     ("NOREPLICAS", _FAILED_OVER),
-    ("CLUSTERDOWN", _FAILED_OVER),
-    ("TRYAGAIN", _FAILED_OVER),
+    ("CLUSTERDOWN", _CLUSTER_FAILED_OVER),
+    ("TRYAGAIN", _CLUSTER_FAILED_OVER),
+    ("MOVED", _CLUSTER),
+    ("ASK", _CLUSTER),
+    ("CROSSSLOT", _CLUSTER),
     ("MISCONF", _Meaning(Unavailable)),
     ("NOAUTH", _Meaning(Unavailable)),
     ("NOPERM", _Meaning(Unavailable)),
@@ -59,8 +69,10 @@ _BY_CLASS: tuple[tuple[type[Exception], _Meaning], ...] = (
     (redis_errors.ReadOnlyError, _FAILED_OVER),
     (redis_errors.BusyLoadingError, _FAILED_OVER),
     (redis_errors.MasterDownError, _FAILED_OVER),
-    (redis_errors.ClusterDownError, _FAILED_OVER),
-    (redis_errors.TryAgainError, _FAILED_OVER),
+    (redis_errors.ClusterDownError, _CLUSTER_FAILED_OVER),
+    (redis_errors.TryAgainError, _CLUSTER_FAILED_OVER),
+    (redis_errors.AskError, _CLUSTER),
+    (redis_errors.ClusterCrossSlotError, _CLUSTER),
     (redis_errors.ExecAbortError, _FAILED_OVER),
     (redis_errors.AuthenticationError, _Meaning(Unavailable)),
     (redis_errors.NoPermissionError, _Meaning(Unavailable)),
@@ -96,9 +108,10 @@ def translated(server: RedisUrl) -> Iterator[None]:
 
 def translate(error: Exception, server: RedisUrl) -> RpcError:
     """Return what an error reply of the server means here."""
-    kind = _meaning(error).kind
-    refused = " refused a command" if kind is RpcError else ""
-    return _about(server, kind, f"{refused}: {server.redacted(str(error))}")
+    meaning = _meaning(error)
+    refused = " refused a command" if meaning.kind is RpcError else ""
+    cluster = f"; {NO_CLUSTER}" if meaning.is_cluster else ""
+    return _about(server, meaning.kind, f"{refused}: {server.redacted(str(error))}{cluster}")
 
 
 def _about(server: RedisUrl, kind: type[RpcError], text: str) -> RpcError:

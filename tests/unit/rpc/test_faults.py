@@ -72,6 +72,27 @@ def test_a_server_that_is_not_the_master_is_a_lost_connection(error: Exception) 
 
 
 @pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (redis_errors.MovedError("14438 127.0.0.1:7000"), RpcError),
+        (redis_errors.AskError("14438 127.0.0.1:7001"), RpcError),
+        (redis_errors.ClusterCrossSlotError("Keys in request don't hash to the same slot"), RpcError),
+        (redis_errors.ResponseError("MOVED 14438 127.0.0.1:7000"), RpcError),
+        (redis_errors.ResponseError("Error running script (call to f_1): @user_script:1: -CROSSSLOT Keys"), RpcError),
+        (redis_errors.ClusterDownError("Hash slot not served"), Unavailable),
+        (redis_errors.TryAgainError("Multiple keys request during rehashing of slot"), Unavailable),
+    ],
+    ids=str,
+)
+def test_a_cluster_is_named(error: Exception, kind: type[RpcError]) -> None:
+    """A reply that only a node of a cluster gives says that clusters are not supported."""
+    ours = translate(error, SERVER)
+
+    assert type(ours) is kind
+    assert str(ours).endswith("; Redis Cluster is not supported yet")
+
+
+@pytest.mark.parametrize(
     "error",
     [
         redis_errors.ResponseError("NOGROUP No such key 'q' or consumer group 'workers'"),

@@ -75,7 +75,7 @@ def test_eviction_is_a_fault_where_memory_is_bounded(policy: str) -> None:
         (told(info={"aof_last_write_status": "err"}.items()), "fault", "disk", "append-only file failed"),
         (told(info={"rdb_last_bgsave_status": "err"}.items()), "fault", "disk", "snapshot failed"),
         (told(info={"role": "slave"}.items()), "fault", "role", "replica"),
-        (told(info={"cluster_enabled": "1"}.items()), "warning", "cluster", "is on"),
+        (told(info={"cluster_enabled": "1"}.items()), "fault", "cluster mode", "not supported yet"),
         (told({"scripts": Unavailable("NOPERM evalsha")}), "fault", "scripts", "NOPERM evalsha"),
         (told({"writes": Unavailable("READONLY")}), "fault", "writes", "READONLY"),
         (told({"channels": Unavailable("NOPERM channel")}), "warning", "channels", "NOPERM channel"),
