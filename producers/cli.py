@@ -10,17 +10,16 @@ from typing import Annotated
 
 import typer
 
-from producers import bench, dead, detecting, doctor, embedding, extras, relay, status, transcribing, worker
+from producers import bench, dead, detecting, doctor, embedding, extras, relay, serving, status, transcribing, worker
 from producers.place import Place, place_of
 from producers.signals import ended_in_order
-from rpc.errors import RpcError
+from rpc import Client
 from rpc.keys import check_lane
 from rpc.plans import TRANSCRIBE_TIMEOUT_S, TranscribeOptions
 from rpc.requests import DEFAULT_TIMEOUT_S, CallOptions
-from rpc.settings import RedisSettings, SettingError
-from rpc.sinks import DEFAULT_LEASE_S
+from rpc.settings import RedisSettings
 
-FAILED, WRONG_SETTING = 1, 2
+FAILED = 1
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -51,6 +50,7 @@ Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="The files.
 Timeout = Annotated[float, typer.Option(help="Seconds to wait for each file.")]
 Shrink = Annotated[bool, typer.Option(help="Shrink a picture here if the model sees less of it and nothing is lost.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait for a worker if nobody serves the model now.")]
 LaneName = Annotated[str, typer.Option(help="interactive or bulk.")]
 PASSED_THROUGH = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 
@@ -60,14 +60,7 @@ def run() -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # the name of a file need not be text, and has to be printed all the same
         sys.stdout.reconfigure(errors="backslashreplace")
-    try:
-        app(prog_name="penstock")
-    except RpcError as error:
-        sys.stderr.write(f"penstock: {error.code}: {error}\n")
-        return FAILED
-    except SettingError as error:
-        sys.stderr.write(f"penstock: {error}\n")
-        return WRONG_SETTING
+    app(prog_name="penstock")
     return 0
 
 
@@ -114,23 +107,11 @@ def start_gateway(
     _end(server.serve(settings.GatewaySettings.from_env(host=host, port=port), redis))
 
 
-@app.command("relay")
-def start_relay(
-    context: typer.Context,
-    sink: Annotated[str, typer.Argument(help="The sink whose completions are handed over.")],
-    *,
-    actor: Annotated[str | None, typer.Option(help="Send each to this Dramatiq actor: module:actor.")] = None,
-    handler: Annotated[str | None, typer.Option(help="Call this function with each: module:function.")] = None,
-    models: Annotated[str | None, typer.Option(help="Of these models, separated by commas, not of all.")] = None,
-    lease: Annotated[float, typer.Option(help="Seconds until one that was not taken comes again.")] = DEFAULT_LEASE_S,
-) -> None:
-    """Hand replies that were sent on to a sink to whoever stores them, at least once, until told to stop."""
-    if (actor is None) == (handler is None):
-        raise typer.BadParameter("name either --actor or --handler")
-    hand = relay.to_actor(actor) if actor else relay.to_function(handler or "")
-    named = [name.strip() for name in models.split(",")] if models else None
-    with place_of(context).client() as client:
-        relay.hand_over(client, sink, hand, named, lease_s=lease)
+@app.command("relay", context_settings=PASSED_THROUGH, add_help_option=False)
+def start_relay(context: typer.Context) -> None:
+    """Hand replies of a sink to whoever stores them. `penstock relay --help` tells what it takes."""
+    place = place_of(context)
+    _end(relay.main(context.args, url=place.url, prefix=place.prefix))
 
 
 @app.command("embed-text")
@@ -144,18 +125,28 @@ def embed_text(
     timeout: Annotated[float, typer.Option(help="Seconds to wait for each 64 texts.")] = DEFAULT_TIMEOUT_S,
     normalize: Annotated[bool, typer.Option(help="Vectors of unit norm, or as the model gives them.")] = True,
     outputs: Annotated[str | None, typer.Option(help="Of bge-m3: any of dense,sparse,colbert.")] = None,
+    wait: Wait = False,
     as_json: Json = False,
 ) -> None:
     """Turn texts into vectors. Exits with 1 if any text failed."""
     call = CallOptions(lane=check_lane(lane), timeout_s=timeout)
     wanted = _texts(texts or [], file)
     with place_of(context).client() as client:
+        _check_served(client, model, wait=wait)
         if outputs is None:
             found = embedding.answers(client, model, wanted, normalize=normalize, call=call)
         else:
             named = [name.strip() for name in outputs.split(",")]
             found = embedding.all_outputs(client, model, wanted, named, normalize=normalize, call=call)
         _end(embedding.show_answers(found, len(wanted), f"embedding with {model}", as_json=as_json))
+
+
+def _check_served(client: Client, model: str, *, wait: bool) -> None:
+    """End with 3 if nobody serves the model, unless a worker is to be waited for."""
+    reason = None if wait else serving.unserved(client, model)
+    if reason:
+        sys.stderr.write(f"penstock: {reason}\n")
+        raise typer.Exit(serving.NOT_SERVED)
 
 
 def _end(failures: int) -> None:
@@ -174,11 +165,13 @@ def embed_image(
     timeout: Timeout = DEFAULT_TIMEOUT_S,
     normalize: Annotated[bool, typer.Option(help="Vectors of unit norm, or as the model gives them.")] = True,
     shrink: Shrink = True,
+    wait: Wait = False,
     as_json: Json = False,
 ) -> None:
     """Turn pictures into vectors. Exits with 1 if any picture failed."""
     call = CallOptions(lane=check_lane(lane), timeout_s=timeout)
     with ended_in_order(), place_of(context).client() as client:
+        _check_served(client, model, wait=wait)
         found = embedding.of_pictures(client, model, files, normalize=normalize, shrink=shrink, call=call)
         _end(embedding.show_answers(found, len(files), f"embedding with {model}", as_json=as_json))
 
@@ -200,12 +193,14 @@ def transcribe(
     model: Annotated[str, typer.Option(help="Which model.")] = "whisper",
     lane: LaneName = "interactive",
     timeout: Timeout = TRANSCRIBE_TIMEOUT_S,
+    wait: Wait = False,
 ) -> None:
     """Write down what is said in recordings. Exits with 1 if any recording failed."""
     options = TranscribeOptions(task=task.value, vad=vad, lane=check_lane(lane), timeout_s=timeout)
     wanted = transcribing.Wanted(form.value, model, language, words, options, _directory(output), force)
     _refuse(transcribing.refusal(files, wanted))
     with ended_in_order(), place_of(context).client() as client:
+        _check_served(client, model, wait=wait)
         _end(transcribing.show_transcripts(client, files, wanted))
 
 
@@ -236,12 +231,14 @@ def detect_faces(
     ] = None,
     lane: LaneName = "interactive",
     timeout: Timeout = DEFAULT_TIMEOUT_S,
+    wait: Wait = False,
     as_json: Json = False,
 ) -> None:
     """Find the faces in pictures. Exits with 1 if any picture failed."""
     drawn = _drawing(files, draw) if draw else None
     call = CallOptions(lane=check_lane(lane), timeout_s=timeout)
     with ended_in_order(), place_of(context).client() as client:
+        _check_served(client, detecting.MODEL, wait=wait)
         _end(detecting.show_faces(client, files, score=score, call=call, as_json=as_json, draw=drawn))
 
 

@@ -1,7 +1,9 @@
 """`penstock relay`: completions of a sink handed to a function, or sent on to a Dramatiq actor, until told to stop."""
 
+import argparse
 import importlib
 import json
+import logging
 import signal
 import sys
 import threading
@@ -12,10 +14,43 @@ from typing import Any
 
 from rpc import Client, InvalidInput
 from rpc.codec import to_json
+from rpc.log_lines import text_handler
 from rpc.messages import Failure
-from rpc.sinks import Completion
+from rpc.settings import RedisSettings
+from rpc.sinks import DEFAULT_LEASE_S, Completion
 
 Handler = Callable[[Completion], object]
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line, which needs no extra."""
+    line = argparse.ArgumentParser(
+        "penstock relay",
+        description="Hand replies of a sink to whoever stores them, at least once, until told to stop.",
+    )
+    line.add_argument("sink", metavar="SINK", help="the sink whose completions are handed over")
+    target = line.add_mutually_exclusive_group(required=True)
+    target.add_argument("--actor", help="send each to this Dramatiq actor: module:actor")
+    target.add_argument("--handler", help="call this function with each: module:function")
+    line.add_argument("--models", help="of these models, separated by commas, not of all")
+    line.add_argument(
+        "--lease", type=float, default=DEFAULT_LEASE_S, help="seconds until one that was not taken comes again"
+    )
+    line.add_argument("--redis-url", help="REDIS_URL")
+    line.add_argument("--prefix", help="PENSTOCK_PREFIX")
+    return line
+
+
+def main(arguments: Sequence[str], *, url: str | None = None, prefix: str | None = None) -> int:
+    """Run a relay until SIGTERM or ctrl-C; return the exit status."""
+    options = parser().parse_args(arguments)
+    settings = RedisSettings.from_env(url=options.redis_url or url, prefix=options.prefix or prefix)
+    logging.basicConfig(handlers=[text_handler(sys.stderr, "%(asctime)s %(levelname)s %(name)s: %(message)s")])
+    handler = to_actor(options.actor) if options.actor else to_function(options.handler)
+    models = [name.strip() for name in options.models.split(",")] if options.models else None
+    with Client(settings=settings) as client:
+        hand_over(client, options.sink, handler, models, lease_s=options.lease)
+    return 0
 
 
 def found(name: str) -> Any:

@@ -9,8 +9,9 @@ from producers.tables import SECOND_MS, console, duration, print_json, print_tab
 from rpc import Client
 from rpc.codec import to_json
 from rpc.inspection import ModelState, known_models, model_state, peek
-from rpc.keys import Lane
+from rpc.keys import NOBODY, Lane
 from rpc.settings import RedisSettings
+from rpc.soundness import queued_models
 
 PAYLOAD_SHOWN = 60
 
@@ -20,8 +21,8 @@ TENTHS_BELOW_MB = 10
 
 
 def states(client: Client, prefix: str, models: Sequence[str]) -> list[ModelState]:
-    """Return the state of the models named, of all ever served if none is."""
-    names = models or client.ask(known_models(prefix))
+    """Return the state of the models named, or else of all that were ever served or have jobs."""
+    names = models or sorted({*client.ask(known_models(prefix)), *client.ask(queued_models(prefix))})
     return [client.ask(model_state(prefix, name)) for name in names]
 
 
@@ -33,7 +34,7 @@ def show_status(settings: RedisSettings, models: Sequence[str], *, as_json: bool
         print_json([asdict(state) for state in found])
         return
     if not found:
-        console().print(f"no model was ever served at {settings.address} under the prefix {settings.prefix}")
+        console().print(f"no model was ever served or called at {settings.address} under the prefix {settings.prefix}")
         return
     print_table("models", ("model", "lane", "waiting#", "running#", "oldest#", "workers#", "dead#"), lane_rows(found))
     print_table("live workers", ("model", "worker", "says"), worker_rows(found, time.time()))
@@ -93,7 +94,7 @@ def _job_row(job: Mapping[str, Any]) -> Sequence[object]:
         job.get("id", ""),
         job.get("op", ""),
         duration(job["age_ms"]),
-        job["held_by"] or "(waiting)",
+        "(waiting)" if (job["held_by"] or NOBODY).startswith(NOBODY) else job["held_by"],
         job["deliveries"],
         job["payload_bytes"],
         shortened(payload, PAYLOAD_SHOWN),

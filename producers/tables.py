@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rpc.codec import to_json
+from rpc.log_lines import printable, printable_json
 
 PIPE_COLUMNS = 240
 """The width of a table that goes into a file or a pipe, where nobody's window ends."""
@@ -27,7 +28,7 @@ def console(*, stderr: bool = False) -> Console:
 
 def print_json(value: Any) -> None:
     """Print a value as one line of JSON."""
-    print_text(to_json(value) + "\n")
+    print_text(printable_json(to_json(value)) + "\n")
 
 
 def print_text(text: str) -> None:
@@ -37,19 +38,21 @@ def print_text(text: str) -> None:
 
 
 def print_lines(lines: Iterable[str], *, stderr: bool = False) -> None:
-    """Print lines as they are: what comes off the wire is no markup."""
+    """Print each text on a line of its own: what comes off the wire is no markup, and is escaped."""
     screen = console(stderr=stderr)
     for line in lines:
-        screen.print(line, markup=False, soft_wrap=True)
+        screen.print(printable(line), markup=False, soft_wrap=True)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print rows under column names; a name that ends in `#` is of a column of numbers."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    """Print rows under column names; a name that ends in `#` is of a column of numbers. Cells are escaped."""
+    table = Table(
+        title=Text(printable(title)), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+    )
     for name in columns:
         table.add_column(name.rstrip("#"), justify="right" if name.endswith("#") else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+        table.add_row(*(Text("" if cell is None else printable(str(cell))) for cell in row))
     console().print(table)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from rpc.calls import Call, Tolerant, script
 from rpc.entries import payload_of
 from rpc.errors import InvalidInput
-from rpc.keys import GROUP, LANES, Keys, Lane, check_entry_id, check_lane, check_model, models
+from rpc.keys import GROUP, LANES, NOBODY, Keys, Lane, check_entry_id, check_lane, check_model, models
 from rpc.messages import HOUR_MS, JOB_MARGIN_MS, Dead
 
 PAYLOAD_BYTES_SHOWN = 4_096
@@ -23,7 +23,9 @@ MOST_DIGITS = 15
 class LaneState:
     """One lane as an operator sees it: counts of jobs, and the age in ms of the oldest one not yet done.
 
-    `done` counts all that were ever queued and are gone: answered, or given up on.
+    `running` counts the jobs that workers hold. All others of the lane wait: those no worker has read yet, and those
+    that were given back, put off, or left behind by a dead engine. `done` counts all that were ever queued and are
+    gone: answered, or given up on.
     """
 
     lane: Lane
@@ -79,11 +81,11 @@ def model_state(prefix: str, model: str) -> Call[ModelState]:
     commands = Tolerant([("TIME",), ("XLEN", keys.dead), ("ZRANGE", keys.workers, 0, -1, "WITHSCORES")])
     for lane in LANES:
         stream = keys.stream(lane)
-        commands += [("XINFO", "STREAM", stream), ("XINFO", "GROUPS", stream)]
+        commands += [("XINFO", "STREAM", stream), ("XPENDING", stream, GROUP)]
     replies = yield commands
     for reply in replies:
-        # a lane may not be there yet
-        if isinstance(reply, Exception) and "no such key" not in str(reply):
+        # a lane or its group may not be there yet
+        if isinstance(reply, Exception) and not any(sign in str(reply) for sign in ("no such key", "NOGROUP")):
             raise reply
     (seconds, micros), dead, scores, *streams = replies
     now_ms = int(seconds) * 1000 + int(micros) // 1000
@@ -95,16 +97,19 @@ def model_state(prefix: str, model: str) -> Call[ModelState]:
 
 
 def _lane_state(lane: Lane, replies: Sequence[Any], now_ms: int) -> LaneState:
-    stream, groups = replies
-    told = {} if isinstance(stream, Exception) else dict(zip(stream[::2], stream[1::2], strict=True))
-    length, first = told.get(b"length", 0), told.get(b"first-entry")
-    pending = 0
-    if not isinstance(groups, Exception):
-        states = [_text_map(group) for group in groups]
-        pending = sum(int(state["pending"]) for state in states if state["name"] == GROUP)
+    stream, pending = replies
+    fields = {} if isinstance(stream, Exception) else dict(zip(stream[::2], stream[1::2], strict=True))
+    length, first = fields.get(b"length", 0), fields.get(b"first-entry")
+    running = 0 if isinstance(pending, Exception) else _held_by_workers(pending)
     oldest = now_ms - int(first[0].split(b"-")[0]) if first else 0
-    done = max(0, told.get(b"entries-added", 0) - length)
-    return LaneState(lane, waiting=max(0, length - pending), running=pending, oldest_ms=max(0, oldest), done=done)
+    done = max(0, fields.get(b"entries-added", 0) - length)
+    return LaneState(lane, waiting=max(0, length - running), running=running, oldest_ms=max(0, oldest), done=done)
+
+
+def _held_by_workers(pending: Sequence[Any]) -> int:
+    """Return how many entries of XPENDING's summary are held by consumers that are workers."""
+    holders = pending[3] or ()
+    return sum(int(count) for name, count in holders if not name.decode("utf-8", "replace").startswith(NOBODY))
 
 
 def _text_map(flat: Sequence[Any]) -> dict[str, str]:

@@ -20,6 +20,9 @@ GROUP = "workers"
 RELAY = "relay"
 """The consumer group on every sink."""
 
+NOBODY = "~"
+"""The beginning of the names of consumers that are no workers: what they hold waits for one."""
+
 RELEASED = "~free"
 """The consumer that holds entries a draining worker gave back; any worker may claim them at once."""
 

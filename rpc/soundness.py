@@ -67,21 +67,23 @@ def _lane_care(lane: Lane, stream: Any, held: Any, alive: Collection[str]) -> La
         absent = "no such key" in str(stream)
         return LaneCare(lane, wrong="" if absent else str(stream))
     told = _fields(stream)
-    groups = {group["name"].decode("utf-8", "replace"): group for group in map(_fields, told["groups"])}
+    groups = {group["name"].decode("utf-8", "replace"): group for group in map(_fields, told.get("groups", ()))}
     holders = [] if isinstance(held, Exception) else [item[1].decode("utf-8", "replace") for item in held]
     return LaneCare(
         lane,
-        stray=_stray(told["length"], groups.get(GROUP)),
+        stray=_stray(told.get("length", 0), groups.get(GROUP)),
         stale=sum(holder not in alive and not holder.startswith(SET_FREE) for holder in holders),
         strangers=tuple(sorted(set(groups) - {GROUP})),
     )
 
 
 def _stray(length: int, group: dict[str, Any] | None) -> int:
-    """Return how many entries are neither held nor still to be handed out; 0 where the server has lost count."""
-    if group is None or group["lag"] is None:
-        return 0
-    return max(0, length - int(group["pel-count"]) - int(group["lag"]))
+    """Return how many entries are neither held nor still to be handed out; 0 where the server does not count them.
+
+    A server may have lost count, and Redis before 7.0 has no lag.
+    """
+    held, lag = (group or {}).get("pel-count"), (group or {}).get("lag")
+    return 0 if held is None or lag is None else max(0, length - int(held) - int(lag))
 
 
 def _fields(flat: Sequence[Any]) -> dict[str, Any]:

@@ -107,8 +107,8 @@ class LaneCollector(Collector):
     def collect(self) -> Iterable[GaugeMetricFamily]:
         """Yield the gauges of every lane; none where Redis does not answer."""
         labels = ["model", "lane"]
-        waiting = GaugeMetricFamily("penstock_jobs_waiting", "Jobs no worker has read", labels=labels)
-        running = GaugeMetricFamily("penstock_jobs_running", "Jobs in some worker's hands", labels=labels)
+        waiting = GaugeMetricFamily("penstock_jobs_waiting", "Jobs no worker holds", labels=labels)
+        running = GaugeMetricFamily("penstock_jobs_running", "Jobs a worker holds", labels=labels)
         oldest = GaugeMetricFamily("penstock_oldest_job_seconds", "Age of the oldest unsettled job", labels=labels)
         dead = GaugeMetricFamily("penstock_dead_letter_jobs", "Jobs in the dead letter", labels=["model"])
         for state in self._states():

@@ -9,6 +9,7 @@ import uvicorn
 from producers.gateway.app import create_app
 from producers.gateway.settings import GatewaySettings
 from rpc import RedisSettings
+from rpc.log_lines import text_handler
 
 GRACE_S = 60
 """How long answers under way are waited for when the gateway is told to stop, in seconds."""
@@ -20,7 +21,8 @@ KEEP_ALIVE_S = 75
 
 def serve(settings: GatewaySettings, redis: RedisSettings) -> int:
     """Serve until SIGTERM or SIGINT; return the exit status."""
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler = text_handler(sys.stderr, "%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     if not settings.api_keys:
         logging.getLogger(__name__).warning("no PENSTOCK_API_KEYS: whoever reaches %s may call", settings.host)
     config = uvicorn.Config(

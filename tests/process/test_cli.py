@@ -16,7 +16,7 @@ from redis import Redis
 from rpc import Client, RedisSettings
 from rpc.keys import Keys
 from rpc.messages import Failure
-from tests.answering import read_one
+from tests.answering import read_one, show_life
 from tests.commands import RUN_S, penstock, without
 from tests.conftest import MakeConsumer, StartWorker
 from tests.workers import ROOT, environment
@@ -57,6 +57,15 @@ def test_missing_extra_is_named(module: str, command: str, extra: str) -> None:
     assert ended.returncode == 2
     assert f"{module} not installed: pip install 'penstock[{extra}]'" in ended.stderr
     assert ended.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("module", ["typer", "rich"])
+def test_a_relay_runs_without_the_extra_of_the_command_line(module: str) -> None:
+    """What Dramatiq's users install has neither typer nor rich; the relay is there, and refuses what it cannot do."""
+    ended = without(module, "relay", "stored", "--handler", "tests.handlers:absent")
+
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith("penstock: invalid_input: cannot import 'tests.handlers:absent'")
 
 
 def test_worker_needs_no_cli_extra() -> None:
@@ -215,7 +224,7 @@ def test_status(start_worker: StartWorker, redis_settings: RedisSettings, client
     worker = start_worker("echo", "tests.models:Upper")
     client.submit("unserved", "op", ["a job"], lane="bulk")
     found = {state["model"]: state for state in printed("status", settings=redis_settings)}
-    assert set(found) == {"echo", "upper"}
+    assert set(found) == {"echo", "unserved", "upper"}
     assert found["echo"]["workers"][worker.name]["ops"] == "echo"
     (state,) = printed("status", "unserved", settings=redis_settings)
     assert [(lane["lane"], lane["waiting"], lane["running"]) for lane in state["lanes"]] == [
@@ -336,7 +345,7 @@ def test_bench(start_worker: StartWorker, redis_settings: RedisSettings) -> None
     [
         (("status", "no such name"), "penstock: unknown_model: "),
         (("embed-text", "a", "--lane", "fast"), "penstock: invalid_input: unknown lane 'fast'"),
-        (("embed-text", "a", "--model", "unserved", "--timeout", "0.2"), "penstock: timeout: "),
+        (("embed-text", "a", "--model", "unserved", "--wait", "--timeout", "0.2"), "penstock: timeout: "),
         (("dead", "show", "m", "1-1"), "penstock: invalid_input: "),
         (("--redis-url", "redis://127.0.0.1:1", "status"), "penstock: unavailable: "),
     ],
@@ -357,6 +366,36 @@ def test_wrong_settings_are_named() -> None:
     ended = penstock("status", more={"PENSTOCK_SWEEP_S": "never"})
     assert ended.returncode == 2
     assert ended.stderr.startswith("penstock: PENSTOCK_SWEEP_S='never': ")
+
+
+@on_valkey
+def test_a_model_that_nobody_serves_is_told_at_once(
+    redis_settings: RedisSettings, make_consumer: MakeConsumer, tmp_path: Path
+) -> None:
+    """Every command that calls a model ends with 3, says which are served, and queues nothing; --wait queues."""
+    consumer = make_consumer("w1", model="whisper")
+    consumer.announce({"ops": "transcribe"})
+    show_life(consumer)
+    file = tmp_path / "a.wav"
+    file.write_bytes(b"RIFF")
+    commands: list[tuple[str, ...]] = [
+        ("embed-text", "--model", "whispr", "a"),
+        ("embed-image", "--model", "whispr", str(file)),
+        ("transcribe", "--model", "whispr", str(file)),
+        ("detect-faces", str(file)),
+    ]
+    with ThreadPoolExecutor(len(commands)) as threads:
+        ended = list(threads.map(lambda command: penstock(*command, settings=redis_settings), commands))
+    waited = penstock("embed-text", "--model", "whispr", "a", "--wait", "--timeout", "0.2", settings=redis_settings)
+
+    assert [each.returncode for each in ended] == [3] * len(commands)
+    for each, model in zip(ended, ("whispr", "whispr", "whispr", "yunet"), strict=True):
+        assert each.stderr.startswith(f"penstock: no live worker serves {model}; served are whisper; --wait waits")
+    with Redis.from_url(redis_settings.url.get_secret_value(), protocol=2) as raw:
+        assert [
+            raw.xlen(Keys(redis_settings.prefix, model).stream("interactive")) for model in ("yunet", "whispr")
+        ] == [0, 1]
+    assert (waited.returncode, "timeout" in waited.stderr) == (1, True)
 
 
 @pytest.mark.parametrize(

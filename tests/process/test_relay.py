@@ -50,7 +50,8 @@ def test_a_function_gets_every_completion_until_sigterm(
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
-        (["stored"], 2, "either --actor or --handler"),
+        (["stored"], 2, "--actor --handler is required"),
+        (["stored", "--actor", "a:b", "--handler", "c:d"], 2, "not allowed with argument --actor"),
         (["stored", "--handler", "nowhere:note"], 1, "nowhere:note"),
         (["stored", "--handler", "tests.handlers:absent"], 1, "absent"),
         (["stored", "--actor", "tests.handlers:note"], 1, "no Dramatiq actor"),

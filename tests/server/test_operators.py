@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from rpc import Client, InvalidInput, UnknownModel, inspection
+from rpc import Client, InvalidInput, UnknownModel, inspection, leases
 from rpc.consumer import DEAD_PAYLOAD_BYTES, Consumer
-from rpc.deliveries import Delivery
+from rpc.deliveries import Delivery, Hold
 from rpc.inspection import LaneState, ModelState
 from rpc.messages import Failure
-from tests.answering import Answering, job_of, read_one
+from tests.answering import Answering, carry_out, job_of, read_one
 from tests.conftest import MakeConsumer
 
 pytestmark = pytest.mark.server
@@ -63,6 +63,26 @@ def test_what_waits_and_what_runs_is_told_apart(client: Client, consumer: Consum
 
     assert (interactive.waiting, interactive.running, bulk.waiting, bulk.running) == (2, 1, 1, 0)
     assert 0 <= interactive.oldest_ms <= consumer.server_ms() - oldest.submitted_ms
+
+
+def test_a_job_that_no_worker_holds_waits(
+    client: Client, consumer: Consumer, prefix: str, make_consumer: MakeConsumer
+) -> None:
+    """Jobs that were given back, put off, or left behind by a dead engine count as waiting, not as running."""
+    for _ in range(6):
+        client.submit("m", "op", ["a"])
+    ended = make_consumer("ended")
+    worked_on, _ = (read_one(ended) for _ in range(2))
+    carry_out(consumer, leases.bereave(prefix, "m", "ended", died_of="SIGKILL", working_on={worked_on.place}))
+    given_back, put_off, *_ = (read_one(consumer) for _ in range(3))
+    consumer.release([Hold(given_back.entry_id, "interactive", str(given_back.job_id))])
+    consumer.retry(put_off, delay_s=10.0)
+
+    interactive, _ = client.ask(inspection.model_state(prefix, "m")).lanes
+    holders = [entry["held_by"] for entry in client.ask(inspection.peek(prefix, "m", "interactive", 10))]
+
+    assert (interactive.waiting, interactive.running) == (5, 1)
+    assert holders == ["~died:SIGKILL", "~begun", "~free", "~later", "w1", None]
 
 
 def test_only_living_workers_are_told(client: Client, consumer: Consumer, prefix: str, raw: "Redis") -> None:

@@ -84,7 +84,9 @@ def test_jobs_sent_before_a_group_that_begins_at_the_end_are_astray(
 ) -> None:
     """A group made by hand at `$` skips what waits."""
     client.submit("n", "op", ["a"])
-    raw.xgroup_create(Keys(consumer.keys.prefix, "n").stream("interactive"), GROUP, "$")
+    stream = Keys(consumer.keys.prefix, "n").stream("interactive")
+    raw.xgroup_destroy(stream, GROUP)
+    raw.xgroup_create(stream, GROUP, "$")
 
     assert client.ask(lane_care(consumer.keys.prefix, "n", ()))[0].stray == 1
 
