@@ -226,6 +226,9 @@ def detect_faces(
     files: Files,
     *,
     score: Annotated[float, typer.Option(help="Least score of a face.", min=0.0, max=1.0)] = 0.6,
+    overlap: Annotated[
+        float | None, typer.Option(help="How far two faces may overlap.", min=0.0, max=1.0, show_default="the worker's")
+    ] = None,
     draw: Annotated[
         Path | None, typer.Option(help="Write the one picture with its faces marked: a .jpg or .png.")
     ] = None,
@@ -239,7 +242,7 @@ def detect_faces(
     call = CallOptions(lane=check_lane(lane), timeout_s=timeout)
     with ended_in_order(), place_of(context).client() as client:
         _check_served(client, detecting.MODEL, wait=wait)
-        _end(detecting.show_faces(client, files, score=score, call=call, as_json=as_json, draw=drawn))
+        _end(detecting.show_faces(client, files, thresholds=(score, overlap), call=call, as_json=as_json, draw=drawn))
 
 
 def _drawing(files: list[Path], into: Path) -> detecting.Draw:

@@ -40,16 +40,20 @@ def show_faces(
     client: Client,
     files: Sequence[Path],
     *,
-    score: float,
+    thresholds: tuple[float, float | None],
     call: CallOptions,
     as_json: bool,
     draw: Draw | None = None,
 ) -> int:
-    """Print the faces in pictures, and draw them if asked to; return how many pictures failed."""
+    """Print the faces in pictures, and draw them if asked to; return how many pictures failed.
+
+    `thresholds` are the lowest score of a face, and how far two may overlap or None for the worker's own.
+    """
 
     def ask(file: Path, job_id: str) -> list[Face]:
         named: CallOptions = {**call, "job_id": job_id}
-        return client.detect_faces(file, model=MODEL, score_threshold=score, **named)
+        score, overlap = thresholds
+        return client.detect_faces(file, model=MODEL, score_threshold=score, nms_threshold=overlap, **named)
 
     with closing(answered(client, MODEL, files, ask, at_a_time=AT_A_TIME)) as outcomes:
         return sum(not _shown(outcome, draw, as_json=as_json) for outcome in outcomes)

@@ -70,14 +70,18 @@ class AsyncClient(AsyncCaller):
         normalize: bool = True,
         outputs: Sequence[str] | None = None,
         dimensions: int | None = None,
+        prompt: str | None = None,
+        prompt_name: str | None = None,
         **call: Unpack[CallOptions],
     ) -> Vector | Embeddings:
         """Return the vector of a text, float32 (d,), of unit norm unless `normalize` is off.
 
         With `outputs` ("dense", "sparse", "colbert"; bge-m3 has them), the embeddings of one text. With `dimensions`,
-        the first so many numbers of the vector, scaled to unit norm again unless `normalize` is off.
+        the first so many numbers of the vector, scaled to unit norm again unless `normalize` is off. A model with
+        prompts puts `prompt`, or its own one that `prompt_name` names, in front of the text; others refuse both.
         """
-        asked = self.asked(model, "embed_text", plans.text_options(outputs, normalize=normalize))
+        options = plans.text_options(outputs, normalize=normalize, prompt=prompt, prompt_name=prompt_name)
+        asked = self.asked(model, "embed_text", options)
         return await self.carry_out(plans.embed_text(asked, text, call, dimensions))
 
     @overload
@@ -99,13 +103,16 @@ class AsyncClient(AsyncCaller):
         outputs: Sequence[str] | None = None,
         on_error: OnError = "raise",
         dimensions: int | None = None,
+        prompt: str | None = None,
+        prompt_name: str | None = None,
         **call: Unpack[CallOptions],
     ) -> Vector | Embeddings:
         """Return the vectors of texts, float32 (n, d), in their order; with `outputs`, their embeddings.
 
         If some texts failed, raises `PartialFailure`, or with `on_error="nan"` leaves NaN rows.
         """
-        asked = self.asked(model, "embed_text", plans.text_options(outputs, normalize=normalize))
+        options = plans.text_options(outputs, normalize=normalize, prompt=prompt, prompt_name=prompt_name)
+        asked = self.asked(model, "embed_text", options)
         return await self.carry_out(plans.embed_texts(asked, texts, call, on_error=on_error, dimensions=dimensions))
 
     async def embed_image(
@@ -151,12 +158,17 @@ class AsyncClient(AsyncCaller):
         image: Any,
         *,
         model: str = "yunet",
-        score_threshold: float = 0.6,
+        score_threshold: float | None = 0.6,
+        nms_threshold: float | None = None,
         shrink: bool = True,
         **call: Unpack[CallOptions],
     ) -> list[Face]:
-        """Return the faces in a picture, the surest first, in pixels of the upright picture as it was given."""
-        asked = self.asked(model, "detect_faces", {"score_threshold": score_threshold})
+        """Return the faces in a picture, the surest first, in pixels of the upright picture as it was given.
+
+        `score_threshold` is the lowest confidence of a face, `nms_threshold` how far two may overlap, both 0 to 1; None
+        leaves it to the worker.
+        """
+        asked = self.asked(model, "detect_faces", plans.face_options(score_threshold, nms_threshold))
         sees = await self._sees(model, asked=shrink)
         return await self.carry_out(await asyncio.to_thread(plans.detect_faces, asked, image, call, sees=sees))
 

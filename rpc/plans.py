@@ -34,11 +34,15 @@ class EmbedOptions(CallOptions, total=False):
         model: "siglip" or "bge-m3".
         normalize: whether vectors have unit norm.
         dimensions: how many of their first numbers vectors keep; they are scaled to unit norm again if `normalize`.
+        prompt: a text that the model puts in front; "" switches its default prompt off.
+        prompt_name: which of the model's own prompts it puts in front.
     """
 
     model: str
     normalize: bool
     dimensions: int | None
+    prompt: str | None
+    prompt_name: str | None
 
 
 class ListOptions(EmbedOptions, total=False):
@@ -145,13 +149,14 @@ def _check_dimensions(asked: Asked, dimensions: int | None) -> None:
         raise InvalidInput("dimensions needs the output dense: other outputs are not cut")
 
 
-def text_options(outputs: Sequence[str] | None, *, normalize: bool) -> dict[str, Any]:
-    """Return the options of `embed_text`; raise `InvalidInput` if outputs is no list of names."""
-    if outputs is None:
-        return {"normalize": normalize}
-    if isinstance(outputs, str) or not outputs:
+def text_options(
+    outputs: Sequence[str] | None, *, normalize: bool, prompt: str | None = None, prompt_name: str | None = None
+) -> dict[str, Any]:
+    """Return the options of `embed_text`, without those that are None; raise `InvalidInput` on wrong outputs."""
+    if outputs is not None and (isinstance(outputs, str) or not outputs):
         raise InvalidInput(f"outputs is {outputs!r}, no list of names such as ('dense', 'sparse')")
-    return {"normalize": normalize, "outputs": list(outputs)}
+    optional = {"outputs": outputs and list(outputs), "prompt": prompt, "prompt_name": prompt_name}
+    return {"normalize": normalize, **{name: value for name, value in optional.items() if value is not None}}
 
 
 def _embedding(job: Job, reply: Reply, dimensions: int | None) -> Embeddings:
@@ -221,6 +226,12 @@ def embed_images(
 
 def _picture(asked: Asked, image: Any, sees: str) -> Sent:
     return inputs.picture(image, sees, most_bytes=asked.max_input_bytes)
+
+
+def face_options(score_threshold: float | None, nms_threshold: float | None) -> dict[str, Any]:
+    """Return the options of `detect_faces`, without those left to the worker."""
+    thresholds = {"score_threshold": score_threshold, "nms_threshold": nms_threshold}
+    return {name: value for name, value in thresholds.items() if value is not None}
 
 
 def detect_faces(asked: Asked, image: Any, call: CallOptions, *, sees: str) -> Plan[list[Face]]:

@@ -35,8 +35,10 @@ def checked_text(given: Any, *, max_chars: int) -> str:
 
 
 def checked_flag(options: Mapping[str, Any], name: str, *, default: bool) -> bool:
-    """Return a yes-or-no option, or raise `InvalidInput` if it is neither."""
-    value = options.get(name, default)
+    """Return a yes-or-no option, `default` if it is missing or None; raise `InvalidInput` if it is neither."""
+    value = options.get(name)
+    if value is None:
+        return default
     if not isinstance(value, bool):
         raise InvalidInput(f"option {name} is {value!r:.100}, neither true nor false")
     return value
@@ -44,7 +46,7 @@ def checked_flag(options: Mapping[str, Any], name: str, *, default: bool) -> boo
 
 def checked_outputs(options: Mapping[str, Any], made: Sequence[str]) -> frozenset[str]:
     """Return what is asked for of what the model makes, "dense" unless told; raise `InvalidInput` on anything else."""
-    asked = options.get("outputs", ["dense"])
+    asked = ["dense"] if options.get("outputs") is None else options["outputs"]
     if not isinstance(asked, list | tuple) or not asked or not all(isinstance(name, str) for name in asked):
         raise InvalidInput(f"option outputs is {asked!r:.100}, not a list of some of {', '.join(made)}")
     for name in asked:

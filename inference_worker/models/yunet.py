@@ -155,6 +155,7 @@ def _cap(picture: Image.Image) -> Image.Image:
 
 def _thresholds(options: Mapping[str, Any]) -> tuple[float, float]:
     known = {"score_threshold": SCORE, "nms_threshold": OVERLAP}
+    options = {name: value for name, value in options.items() if value is not None}
     for name, value in options.items():
         if name not in known:
             raise InvalidInput(f"option {name!r:.100} is none of {', '.join(known)}")

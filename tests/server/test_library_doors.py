@@ -1,7 +1,7 @@
 """Code written for sentence-transformers or LangChain, over the queue."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,9 @@ from langchain_core.vectorstores import InMemoryVectorStore
 
 from producers.langchain import PenstockEmbeddings
 from rpc import Client, Encoder, InvalidInput, PartialFailure, RedisSettings, UnknownModel
-from tests.conftest import ON_VALKEY
+from rpc.messages import Job
+from tests.answering import Answering, show_life
+from tests.conftest import ON_VALKEY, MakeConsumer
 from tests.families import DIMENSION, Families, text_vector
 
 pytestmark = [pytest.mark.server, ON_VALKEY]
@@ -63,6 +65,80 @@ def test_no_texts_are_no_rows(encoder: Encoder, client: Client) -> None:
     assert (encoder.encode([]).shape, encoder.get_sentence_embedding_dimension()) == ((0, DIMENSION), DIMENSION)
 
 
+@pytest.fixture
+def prompted(client: Client, make_consumer: MakeConsumer) -> Iterator[tuple[Encoder, list[Mapping[str, Any]]]]:
+    """Yield an encoder of a model with prompts of its own, and the options of each job it gets."""
+    consumer = make_consumer(model="prompted")
+    consumer.announce(
+        {"ops": "embed_text", "dimension": "2", "prompts": "query,document,sts", "similarity": "dot", "started": "0"}
+    )
+    show_life(consumer)
+    options: list[Mapping[str, Any]] = []
+
+    def answer(job: Job, inputs: list[Any]) -> Mapping[str, Any]:
+        options.append({**job.options, "inputs": inputs})
+        return {"vectors": np.ones((len(inputs), 2), np.float32), "failed": []}
+
+    with Answering(consumer, answer):
+        yield Encoder("prompted", client), options
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "sent"),
+    [
+        ("encode", {}, {}),
+        ("encode", {"prompt_name": "sts"}, {"prompt_name": "sts"}),
+        ("encode", {"prompt": "task: "}, {"prompt": "task: "}),
+        ("encode", {"prompt": ""}, {"prompt": ""}),
+        ("encode_query", {}, {"prompt_name": "query"}),
+        ("encode_query", {"prompt": "task: "}, {"prompt": "task: "}),
+        ("encode_document", {}, {"prompt_name": "document"}),
+        ("encode_document", {"prompt_name": "sts"}, {"prompt_name": "sts"}),
+    ],
+)
+def test_prompts_of_the_model_are_used(
+    prompted: tuple[Encoder, list[Mapping[str, Any]]], method: str, given: dict[str, Any], sent: dict[str, Any]
+) -> None:
+    """By the model, which has them; as sentence-transformers chooses them."""
+    encoder, options = prompted
+    getattr(encoder, method)("a cat", **given)
+
+    assert options == [{"normalize": True, "inputs": ["a cat"], **sent}]
+
+
+def test_prompt_that_the_model_lacks_is_refused(prompted: tuple[Encoder, list[Mapping[str, Any]]]) -> None:
+    """By its names; a model nobody serves says nothing of its prompts."""
+    encoder, options = prompted
+    with pytest.raises(InvalidInput, match="must be one of query, document, sts for prompted, got 'clustering'"):
+        encoder.encode("a cat", prompt_name="clustering")
+    with pytest.raises(InvalidInput, match="exclude each other"):
+        encoder.encode("a cat", prompt_name="sts", prompt="x")
+    with pytest.raises(UnknownModel, match="no live worker says which prompts nobody has"):
+        Encoder("nobody", encoder._client).encode_query("a cat")
+
+    assert options == []
+
+
+def test_similarity_is_the_one_the_model_was_made_for(prompted: tuple[Encoder, list[Mapping[str, Any]]]) -> None:
+    """As its worker tells, unless it is set."""
+    encoder, _ = prompted
+    publishers = encoder.similarity_fn_name
+    encoder.similarity_fn_name = "manhattan"
+
+    assert (publishers, encoder.similarity_fn_name) == ("dot", "manhattan")
+    assert encoder.similarity([1.0, 2.0], [0.0, 0.0]).tolist() == [[-3.0]]
+    with pytest.raises(InvalidInput, match="similarity_fn_name"):
+        encoder.similarity_fn_name = "other"  # type: ignore[assignment]
+
+
+def test_model_without_prompts_has_empty_ones(encoder: Encoder) -> None:
+    """For queries and documents, as sentence-transformers gives every model."""
+    expected = text_vector("a cat")
+
+    assert np.allclose(encoder.encode("a cat", prompt_name="query"), expected)
+    assert np.allclose(encoder.encode_document("a cat"), expected)
+
+
 def test_similarity_is_measured_as_sentence_transformers_does(encoder: Encoder, client: Client) -> None:
     """Cosine unless told otherwise, of each with each, or pair by pair."""
     vectors = encoder.encode(["a cat", "a dog"])
@@ -105,7 +181,7 @@ def test_what_is_no_text_and_no_list_is_refused(encoder: Encoder, wrong: Any) ->
         {"convert_to_tensor": True},
         {"precision": "int8"},
         {"output_value": None},
-        {"prompt_name": "query"},
+        {"prompt_name": "passage"},
         {"task": "sts"},
     ],
 )

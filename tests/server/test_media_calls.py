@@ -252,9 +252,10 @@ def test_boxes_are_in_pixels_of_the_upright_picture(callers: Callers, families: 
 
 
 def test_a_picture_without_faces_has_none(callers: Callers, families: Families) -> None:
-    """No faces are an empty list; how sure the model is to be reaches it."""
+    """No faces are an empty list; how sure the model is to be, and how far faces may overlap, reaches it."""
     assert callers.make().detect_faces(noise(50, 40), score_threshold=0.8) == []
-    assert families.jobs[0][0].options == {"score_threshold": 0.8}
+    assert callers.make().detect_faces(noise(50, 40), score_threshold=None, nms_threshold=0.5) == []
+    assert [job.options for job, _ in families.jobs] == [{"score_threshold": 0.8}, {"nms_threshold": 0.5}]
 
 
 @pytest.mark.parametrize("call", ["embed_image", "detect_faces"])

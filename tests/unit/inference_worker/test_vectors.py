@@ -11,6 +11,7 @@ from inference_worker.models.vectors import (
     check_told_apart,
     checked_finite,
     checked_flag,
+    checked_outputs,
     checked_text,
     embedding_result,
     refuse_unknown,
@@ -59,10 +60,16 @@ def test_a_text_of_the_longest_length_is_taken_as_it_is() -> None:
 
 
 def test_a_flag_is_true_or_false() -> None:
-    """A number or a word is not taken for yes or no."""
+    """A number or a word is not taken for yes or no; None is the default."""
+    assert [checked_flag({"x": None}, "x", default=default) for default in (True, False)] == [True, False]
     assert [checked_flag({"x": False}, "x", default=True), checked_flag({}, "x", default=True)] == [False, True]
     with pytest.raises(InvalidInput, match="option x is 1, neither true nor false"):
         checked_flag({"x": 1}, "x", default=True)
+
+
+def test_outputs_of_none_are_dense() -> None:
+    """As if the option were missing."""
+    assert checked_outputs({"outputs": None}, ("dense", "sparse")) == checked_outputs({}, ("dense",)) == {"dense"}
 
 
 def test_an_option_the_op_has_not_is_refused() -> None:
