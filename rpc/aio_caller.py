@@ -16,12 +16,13 @@ from rpc.aio_listener import Listener, Slot
 from rpc.aio_loops import Loops
 from rpc.attempts import said_before, while_away
 from rpc.deadlines import Deadline
-from rpc.errors import QueueFull, Timeout, Unavailable
+from rpc.errors import QueueFull, RpcError, Timeout, Unavailable
 from rpc.keys import check_job_id, check_model
 from rpc.messages import Job, Reply
 from rpc.parts import Progress, progress
 from rpc.plans import Plan
 from rpc.requests import Asked, CallOptions
+from rpc.served import READ_S, Service, check_served, service, timeout_text
 from rpc.settings import RedisSettings
 from rpc.waits import missing
 
@@ -100,10 +101,13 @@ class AsyncCaller:
     ) -> str:
         """Queue a job and return its id; raise `QueueFull` if the lane has no room.
 
-        It may wait an hour to be started unless `timeout_s` is given.
+        With `require_worker`, raises `UnknownModel` or `Unavailable` if nobody serves the model. The job may wait an
+        hour to be started unless `timeout_s` is given.
         """
         job = requests.queued_job(Asked(model, op, options or {}), inputs, call)
-        await self._submit([job], requests.deadline(call))
+        deadline = requests.deadline(call)
+        await self._require_worker(model, call, deadline)
+        await self._submit([job], deadline)
         return job.id
 
     async def result(
@@ -141,6 +145,8 @@ class AsyncCaller:
     async def carry_out(self, plan: Plan[T]) -> T:
         """Queue the jobs of a plan, wait for their replies, and return what it makes of them."""
         deadline = requests.deadline(plan.call)
+        if plan.jobs:
+            await self._require_worker(plan.jobs[0].model, plan.call, deadline)
         try:
             replies = await self._replies(plan.jobs, deadline)
         except (Timeout, QueueFull, Unavailable, asyncio.CancelledError):
@@ -211,9 +217,19 @@ class AsyncCaller:
             async with asyncio.timeout(deadline.remaining_s(time.monotonic())):
                 return await slot
         except TimeoutError:
-            raise Timeout(
-                f"no reply to job {name[1]} of {name[0]} within the timeout; the job goes on", job_id=name[1]
-            ) from None
+            raise Timeout(timeout_text(name, await self._service(name[0])), job_id=name[1]) from None
+
+    async def _service(self, model: str) -> Service | None:
+        """Return who serves a model, or None if the server does not say so at once."""
+        with contextlib.suppress(RpcError):
+            until = Deadline.after(READ_S, now=time.monotonic())
+            return await self.ask(service(self._prefix, model), until=until)
+        return None
+
+    async def _require_worker(self, model: str, call: CallOptions, deadline: Deadline) -> None:
+        """Raise `UnknownModel` or `Unavailable` if nobody serves the model and the call is not to wait for a worker."""
+        if call.get("require_worker"):
+            check_served(await self._surely(lambda: service(self._prefix, model), deadline))
 
     async def _listening(self, deadline: Deadline) -> Listener:
         listener = self._loops.here().listen()

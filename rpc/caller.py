@@ -16,7 +16,7 @@ from rpc import calls, requests
 from rpc.attempts import said_before, while_away
 from rpc.connection import BlockingConnection
 from rpc.deadlines import Deadline
-from rpc.errors import QueueFull, Timeout, Unavailable
+from rpc.errors import QueueFull, RpcError, Timeout, Unavailable
 from rpc.forks import forks
 from rpc.keys import check_job_id, check_model, reply_channel
 from rpc.listener import Listener, Slot
@@ -24,6 +24,7 @@ from rpc.messages import Job, Reply
 from rpc.parts import Progress, progress
 from rpc.plans import Plan
 from rpc.requests import Asked, CallOptions
+from rpc.served import READ_S, Service, check_served, service, timeout_text
 from rpc.settings import RedisSettings
 from rpc.waits import missing
 
@@ -129,10 +130,13 @@ class Caller:
     ) -> str:
         """Queue a job and return its id; raise `QueueFull` if the lane has no room.
 
-        It may wait an hour to be started unless `timeout_s` is given.
+        With `require_worker`, raises `UnknownModel` or `Unavailable` if nobody serves the model. The job may wait an
+        hour to be started unless `timeout_s` is given.
         """
         job = requests.queued_job(Asked(model, op, options or {}), inputs, call)
-        self._submit([job], requests.deadline(call))
+        deadline = requests.deadline(call)
+        self._require_worker(model, call, deadline)
+        self._submit([job], deadline)
         return job.id
 
     def result(self, model: str, job_id: str, *, timeout_s: float = requests.DEFAULT_TIMEOUT_S) -> Mapping[str, Any]:
@@ -166,6 +170,8 @@ class Caller:
     def carry_out(self, plan: Plan[T]) -> T:
         """Queue the jobs of a plan, wait for their replies, and return what it makes of them."""
         deadline = requests.deadline(plan.call)
+        if plan.jobs:
+            self._require_worker(plan.jobs[0].model, plan.call, deadline)
         try:
             replies = self._replies(plan.jobs, deadline)
         except (Timeout, QueueFull, Unavailable, KeyboardInterrupt, SystemExit):
@@ -222,12 +228,22 @@ class Caller:
     def _await(self, name: tuple[str, str], slot: Slot, deadline: Deadline) -> Reply:
         while not slot.wait(min(SLICE_S, deadline.remaining_s(time.monotonic()))):
             if deadline.passed(time.monotonic()):
-                raise Timeout(
-                    f"no reply to job {name[1]} of {name[0]} within the timeout; the job goes on", job_id=name[1]
-                )
+                raise Timeout(timeout_text(name, self._service(name[0])), job_id=name[1])
         if slot.reply is None:
             raise AssertionError("unreachable")
         return slot.reply
+
+    def _service(self, model: str) -> Service | None:
+        """Return who serves a model, or None if the server does not say so at once."""
+        with contextlib.suppress(RpcError):
+            until = Deadline.after(READ_S, now=time.monotonic())
+            return self.ask(service(self._prefix, model), until=until)
+        return None
+
+    def _require_worker(self, model: str, call: CallOptions, deadline: Deadline) -> None:
+        """Raise `UnknownModel` or `Unavailable` if nobody serves the model and the call is not to wait for a worker."""
+        if call.get("require_worker"):
+            check_served(self._surely(lambda: service(self._prefix, model), deadline))
 
     def _listening(self, deadline: Deadline) -> Listener:
         self._after_fork()

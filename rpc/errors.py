@@ -31,7 +31,7 @@ class InvalidInput(RpcError):
 
 
 class UnknownModel(RpcError):
-    """The model's name is malformed, or its workers do not offer the op."""
+    """The name is malformed, the model's workers lack the op, or a worker is required and none ever served it."""
 
     code = "unknown_model"
     fault = "caller"

@@ -53,6 +53,8 @@ class CallOptions(TypedDict, total=False):
         cancel_abandoned: whether the job is cancelled if the caller stops waiting before it has the reply, because
             its time is up or it is itself cancelled. False unless given: the job goes on, and its id fetches the reply.
         sink: the name of the sink that gets the reply as well, whole even with `keep_s` 0; see `rpc.sinks`.
+        require_worker: whether the call fails at once if no worker serves the model: with `UnknownModel` if none ever
+            did, with `Unavailable` if none does now. False unless given: the job waits for a worker to come.
     """
 
     timeout_s: float
@@ -61,6 +63,7 @@ class CallOptions(TypedDict, total=False):
     keep_s: float
     cancel_abandoned: bool
     sink: str
+    require_worker: bool
 
 
 def deadline(options: CallOptions) -> Deadline:
