@@ -1,6 +1,7 @@
 """Calls of models that nobody serves: what they say, and how long they take."""
 
 import time
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -67,11 +68,12 @@ def test_a_required_worker_that_never_was_fails_the_call_at_once(
     """With `require_worker` a misspelt name is `UnknownModel` before anything is queued."""
     serve(make_consumer, "siglip")
     caller = callers.make()
-    arguments = (["a"], {"model": "siglop"}) if way == "embed_text" else (["siglop", "op", ["a"]], {})
+    arguments: list[Any] = ["a"] if way == "embed_text" else ["siglop", "op", ["a"]]
+    named = {"model": "siglop"} if way == "embed_text" else {}
     began = time.monotonic()
 
     with pytest.raises(UnknownModel, match="no worker has ever served the model 'siglop'; served now: siglip"):
-        getattr(caller, way)(*arguments[0], **arguments[1], require_worker=True, timeout_s=LONG_S)
+        getattr(caller, way)(*arguments, **named, require_worker=True, timeout_s=LONG_S)
 
     assert time.monotonic() - began < BOUND_S
     assert list(raw.scan_iter(match=f"{callers.settings.prefix}:{{siglop}}:*")) == []
