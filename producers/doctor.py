@@ -12,9 +12,13 @@ from rpc.connection import BlockingSubscription
 from rpc.errors import RpcError, Unavailable
 from rpc.fitness import PROBE, Finding, clock, examine, judged
 from rpc.inspection import LaneState, ModelState, known_models, lasting_keys
+from rpc.kept_replies import KeptReplies, kept_replies
 from rpc.keys import Keys, reply_channel
 from rpc.settings import RedisSettings
 from rpc.soundness import LaneCare, lane_care, queued_models
+
+LARGE_SHARE = 0.25
+"""The share of the server's memory beyond which kept replies are worth a warning."""
 
 SHOWN = 3
 """How many names of keys are shown."""
@@ -30,6 +34,7 @@ def examined(settings: RedisSettings) -> list[Finding]:
         found = [*judged(told), *listening(settings), *clock(told, time.time())]
         try:
             found += looked_after(client, settings.prefix)
+            found += replies(client.ask(kept_replies(settings.prefix)), told.number("maxmemory"))
         except RpcError as error:
             advice = "allow this user to read what lies under the prefix, or ask as one who may"
             found.append(Finding("warning", "models", str(error), advice))
@@ -109,6 +114,17 @@ def cared_for(
         if care.strangers:
             advice = "jobs are gone once they are done, whether or not another group has read them"
             yield Finding("warning", name, f"groups that are not ours: {', '.join(care.strangers[:SHOWN])}", advice)
+
+
+def replies(kept: KeptReplies, maxmemory: int) -> Iterator[Finding]:
+    """Yield what there is to say of the replies that are kept, given the most memory the server may use, 0 for any."""
+    at_least = "" if kept.whole else "at least "
+    says = f"{at_least}{kept.count:,} kept, about {kept.memory_bytes:,} bytes"
+    if maxmemory and kept.memory_bytes > LARGE_SHARE * maxmemory:
+        advice = "replies of submit, and of calls with a job_id, stay an hour: lower keep_s, or raise maxmemory"
+        yield Finding("warning", "replies", f"{says} of {maxmemory:,}", advice)
+    else:
+        yield Finding("ok", "replies", says)
 
 
 def lasting(names: list[str]) -> Iterator[Finding]:

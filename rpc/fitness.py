@@ -169,7 +169,7 @@ def _memory(told: Told) -> Iterator[Finding]:
         yield Finding("fault", "maxmemory-policy", policy, advice)
     used, most = told.number("used_memory"), told.number("maxmemory")
     if most and used > NEARLY_FULL * most:
-        advice = "submits are refused when it is full; raise maxmemory, or add workers"
+        advice = "submits are refused when it is full; raise maxmemory, add workers, or lower keep_s"
         yield Finding("warning", "memory", f"{used:,} of {most:,} bytes used", advice)
 
 

@@ -9,6 +9,7 @@ from redis import Redis
 from rpc.connection import BlockingConnection
 from rpc.consumer import Consumer
 from rpc.deliveries import Limits
+from rpc.kept_replies import kept_replies
 from rpc.keys import Keys
 from rpc.messages import Job
 from tests.answering import Answering
@@ -91,3 +92,18 @@ def test_the_last_replies_of_a_quiet_client_go_too(
         assert caller.call("m", "op", ["x" * size], timeout_s=LONG_S) == {"outputs": ["x" * size]}
 
     eventually(lambda: not list(raw.scan_iter(match=f"{callers.settings.prefix}:*:result:*")))
+
+
+def test_kept_replies_are_counted_with_their_bytes(callers: Callers, make_consumer: MakeConsumer, raw: "Redis") -> None:
+    """What the doctor tells of kept replies is what they take on the server, within a quarter."""
+    caller = callers.make()
+    with Answering(make_consumer(), reply_4k):
+        job_ids = [caller.submit("m", "op", [number]) for number in range(20)]
+        for job_id in job_ids:
+            caller.result("m", job_id, timeout_s=LONG_S)
+
+    kept = caller.ask(kept_replies(callers.settings.prefix))
+    used = sum(raw.memory_usage(name) or 0 for name in raw.scan_iter(match=f"{callers.settings.prefix}:*:result:*"))
+
+    assert (kept.count, kept.whole) == (20, True)
+    assert used * 0.75 <= kept.memory_bytes <= used * 1.25

@@ -2,8 +2,9 @@
 
 import pytest
 
-from producers.doctor import cared_for, hint, lasting, served
+from producers.doctor import cared_for, hint, lasting, replies, served
 from rpc.inspection import LaneState, ModelState
+from rpc.kept_replies import KeptReplies
 from rpc.soundness import LaneCare
 
 WORKERS = {"w1": {"device": "cpu"}}
@@ -85,3 +86,23 @@ def test_a_silent_failure_is_asked_about_tls(address: str, error: str, told: str
     """Where one side may speak TLS and the other not, neither says so by itself."""
     assert bool(hint(address, error)) == bool(told)
     assert told in hint(address, error)
+
+
+@pytest.mark.parametrize(
+    ("kept", "maxmemory", "level", "says"),
+    [
+        (KeptReplies(0, 0), 100_000_000, "ok", "0 kept, about 0 bytes"),
+        (KeptReplies(6_000, 25_000_000), 100_000_000, "ok", "6,000 kept, about 25,000,000 bytes"),
+        (KeptReplies(6_001, 25_000_001), 100_000_000, "warning", "25,000,001 bytes of 100,000,000"),
+        (KeptReplies(9_000_000, 10**12), 0, "ok", "9,000,000 kept"),
+        (KeptReplies(100_000, 10**9, whole=False), 10**9, "warning", "at least 100,000 kept"),
+    ],
+)
+def test_replies_that_take_a_large_share_of_the_memory_are_a_warning(
+    kept: KeptReplies, maxmemory: int, level: str, says: str
+) -> None:
+    """The doctor reckons bytes, and says nothing against a server without a limit."""
+    (finding,) = replies(kept, maxmemory)
+
+    assert (finding.level, finding.what) == (level, "replies")
+    assert says in finding.says
