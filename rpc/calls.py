@@ -143,6 +143,13 @@ def fetch(prefix: str, names: Iterable[Name]) -> Call[dict[Name, Reply]]:
     return replies
 
 
+def reply_size(prefix: str, model: str, job_id: str) -> Call[int]:
+    """Return how many bytes the reply to a job has, 0 if it is not there."""
+    (size,) = yield [("STRLEN", Keys(prefix, model).result(job_id))]
+    count: int = size
+    return count
+
+
 def deliver(prefix: str, names: Iterable[Name], settle: Settle) -> Call[None]:
     """Hand each reply that is there to `settle` in the step in which its last byte arrives.
 

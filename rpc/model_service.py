@@ -29,9 +29,17 @@ MILLISECONDS = 1000
 
 
 def settings_of(base_url: str | None) -> RedisSettings:
-    """Return where Redis is: what `base_url` says if it is no HTTP URL of the old service, else REDIS_URL."""
+    """Return where Redis is: what `base_url` says if it is no HTTP URL of the old service, else REDIS_URL.
+
+    An HTTP URL is passed over, and the log says so: the old service's callers name one.
+    """
     old = base_url is not None and base_url.startswith(("http://", "https://"))
-    return RedisSettings.from_env(url=None if old else base_url)
+    settings = RedisSettings.from_env(url=None if old else base_url)
+    if base_url is not None and old:
+        host = base_url.partition("://")[2].partition("/")[0].rpartition("@")[2]
+        text = "ModelServiceClient sends jobs to Redis at %s (REDIS_URL) and no requests to the HTTP server %s"
+        log.warning(text, settings.address, host)
+    return settings
 
 
 def health(states: Iterable[ModelState], now: float) -> dict[str, Any]:

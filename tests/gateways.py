@@ -14,6 +14,7 @@ from typing import Any, Self
 import uvicorn
 
 from producers.gateway.app import create_app
+from producers.gateway.server import config_of
 from producers.gateway.settings import GatewaySettings
 from rpc import RedisSettings
 from tests.waiting import LONG_S, eventually
@@ -27,7 +28,7 @@ class GatewayThread:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self.app = create_app(GatewaySettings.from_env({}, **given), redis)
-        config = uvicorn.Config(self.app, log_config=None, access_log=False, timeout_graceful_shutdown=2)
+        config = config_of(self.app, timeout_graceful_shutdown=2)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
 

@@ -14,6 +14,7 @@ from starlette.middleware import Middleware
 
 from producers.gateway import catalogue, embeddings, health, jobs, origin, problems, transcriptions
 from producers.gateway.access import Access, Origins
+from producers.gateway.answers import Answers
 from producers.gateway.bodies import Bodies
 from producers.gateway.closing import Closing
 from producers.gateway.content_encoding import ContentEncoding
@@ -26,7 +27,8 @@ from producers.gateway.hosts import Hosts, names_of
 from producers.gateway.ignored_fields import IgnoredFields
 from producers.gateway.problems import ABSENT, INVALID, Problem, Refused
 from producers.gateway.refusals import response_for
-from producers.gateway.root_path import RootPath
+from producers.gateway.room import Room
+from producers.gateway.root_path import RootPath, route_path
 from producers.gateway.settings import GatewaySettings
 from rpc import RedisSettings
 from rpc.errors import RpcError
@@ -82,6 +84,7 @@ def _front(settings: GatewaySettings) -> list[Middleware]:
     return [
         Middleware(Closing),
         Middleware(Envelope),
+        Middleware(Answers, room=Room(settings.max_answers_bytes), timeout_s=settings.answer_timeout_s),
         Middleware(Heads),
         *([Middleware(RootPath, prefix=settings.root_path)] if settings.root_path else []),
         *([Middleware(Hosts, names=hosts)] if checks_hosts else []),
@@ -101,12 +104,9 @@ async def _on_rpc_error(request: Request, error: Exception) -> Response:
 
 
 async def _on_invalid(request: Request, error: Exception) -> Response:
-    del request
     if not isinstance(error, RequestValidationError):
         raise error
-    first = error.errors()[0]
-    where = problems.param_of([part for part in first["loc"] if part != "body"])
-    return problems.response(Problem(422, "invalid_input", f"{where}: {first['msg']}", INVALID, where or None))
+    return problems.response(problems.of_faults(error.errors(), listed=route_path(request.scope) in origin.PATHS))
 
 
 CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}

@@ -18,7 +18,8 @@ class Bodies:
 
     def __init__(self, app: ASGIApp, *, most: int, most_together: int, timeout_s: float) -> None:
         self._app = app
-        self._most = most
+        # one that is larger than all may be together would be told to try again for ever
+        self._most = min(most, most_together)
         self._most_together = most_together
         self._timeout_s = timeout_s
         self._held = 0

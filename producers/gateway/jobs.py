@@ -12,13 +12,14 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
 from producers.gateway import events, idempotency, problems, scanner, truncation, uploads
+from producers.gateway.answers import reserve
 from producers.gateway.desk import Answered, Desk, desk_of
 from producers.gateway.owners import stored_id, without_owner
 from producers.gateway.problems import ABSENT, Problem, Refused
 from producers.gateway.refusals import problem_for
 from producers.gateway.uploads import Body
 from rpc import plans, requests
-from rpc.calls import fetch
+from rpc.calls import fetch, reply_size
 from rpc.codec import to_json
 from rpc.errors import InvalidInput, RpcError, Unavailable
 from rpc.messages import Reference, Reply, Success, new_job_id
@@ -222,6 +223,7 @@ async def _state(request: Request, job: str) -> dict[str, Any]:
     progress = await desk.light.progress(model, job_id)
     told: dict[str, Any] = {"id": job, "object": "job", "model": model}
     if progress.state == "finished":
+        reserve(request, await desk.light.ask(reply_size(desk.redis.prefix, model, job_id)))
         replies = await desk.light.ask(fetch(desk.redis.prefix, [(model, job_id)]))
         if replies:
             return {**told, **_ended(request, replies[model, job_id])}

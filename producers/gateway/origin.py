@@ -1,15 +1,16 @@
 """The routes of the service this replaces, with its fields. What it answered with 500 is told apart here."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Request, Response, UploadFile
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import to_json
 
-from producers.gateway import truncation, uploads
-from producers.gateway.desk import desk_of
+from producers.gateway import problems, truncation, uploads
+from producers.gateway.desk import Desk, desk_of
 from producers.gateway.ignored_fields import (
     given_fields,
     note_ignored,
@@ -17,8 +18,9 @@ from producers.gateway.ignored_fields import (
     unknown_fields,
 )
 from producers.gateway.truncation import truncated_indexes
+from producers.gateway.problems import INVALID, Problem, Refused
 from rpc import plans
-from rpc.errors import InvalidInput
+from rpc.errors import InvalidInput, UnknownModel
 from rpc.messages import Reply
 from rpc.model_service import plain_faces
 from rpc.plans import TRANSCRIBE_TIMEOUT_S, Plan
@@ -26,6 +28,8 @@ from rpc.plans import TRANSCRIBE_TIMEOUT_S, Plan
 router = APIRouter(tags=["model service"])
 
 MILLISECONDS = 1000
+
+NOT_FOUND = 404
 
 Threshold = Annotated[float | None, Form(ge=0, le=1)]
 
@@ -53,6 +57,35 @@ AUDIO = uploads.json_body(
 PICTURE = uploads.json_body({"image_base64": {"type": "string"}}, ["image_base64"])
 
 
+PATHS = frozenset({"/asr/transcribe", "/embed/text", "/embed/vision", "/face/detect"})
+"""Routes whose callers know FastAPI's errors: what is wrong with a field is a list in `detail`."""
+
+
+async def _served(desk: Desk, model: str, op: str) -> str:
+    """Return the model, which serves the op now; raise `Refused`, with 400 as the old service if it is unknown."""
+    try:
+        return await desk.served(model, op)
+    except (Refused, UnknownModel) as error:
+        problem = problems.of(error)
+        raise Refused(replace(problem, status=400, kind=INVALID) if problem.status == NOT_FOUND else problem) from None
+
+
+async def _file(request: Request, field: str, known: Collection[str]) -> tuple[dict[str, Any], bytes]:
+    """Return a JSON body without its file, and the file in base64 of a field."""
+    most_bytes = desk_of(request).redis.max_input_bytes
+    try:
+        around, content = await uploads.of_json(request, field, most_bytes=most_bytes)
+    except InvalidInput as error:
+        raise _field_at_fault(field, str(error)) from None
+    note_ignored(request, unknown_fields(around, known))
+    return around, content
+
+
+def _field_at_fault(field: str, message: str) -> Refused:
+    faults = [problems.fault("value_error", ("body", field), message)]
+    return Refused(Problem(422, "invalid_input", message, param=field, faults=faults))
+
+
 def _told(started: float, told: dict[str, Any], headers: Any) -> Response:
     latency_ms = (time.monotonic() - started) * MILLISECONDS
     return Response(to_json({**told, "latency_ms": latency_ms}), headers=headers, media_type="application/json")
@@ -62,12 +95,11 @@ def _told(started: float, told: dict[str, Any], headers: Any) -> Response:
 async def transcribe(request: Request) -> Response:
     """Return text, segments, language and latency_ms of a recording given in base64."""
     started, desk = time.monotonic(), desk_of(request)
-    model = await desk.served("whisper", "transcribe")
-    around, audio = await uploads.of_json(request, "audio_base64", most_bytes=desk.redis.max_input_bytes)
-    note_ignored(request, unknown_fields(around, ["language"]))
+    model = await _served(desk, "whisper", "transcribe")
+    around, audio = await _file(request, "audio_base64", ["language"])
     language = around.get("language")
     if not isinstance(language, str | None):
-        raise InvalidInput("language is no text")
+        raise _field_at_fault("language", "language is no text")
     call = desk.options(request, default_s=TRANSCRIBE_TIMEOUT_S)
     chosen = {} if language is None else {"language": language}
     asked = desk.client(len(audio)).asked(model, "transcribe", chosen)
@@ -83,8 +115,12 @@ async def embed_text(request: Request) -> Response:
     started, desk = time.monotonic(), desk_of(request)
     fields = await uploads.read_small(request, most_bytes=MOST_TEXT_BYTES)
     note_ignored(request, unknown_fields(fields, TextRequest.model_fields))
-    given = uploads.valid(TextRequest, fields)
-    model = await desk.served(given.model, "embed_text")
+    try:
+        given = TextRequest.model_validate(given_fields(fields))
+    except ValidationError as error:
+        errors = [{**each, "loc": ("body", *each["loc"])} for each in error.errors()]
+        raise Refused(problems.of_faults(errors, listed=True)) from None
+    model = await _served(desk, given.model, "embed_text")
     asked = desk.light.asked(model, "embed_text")
     plan = plans.embed_text(asked, given.text, desk.options(request))
 
@@ -102,9 +138,8 @@ async def embed_text(request: Request) -> Response:
 async def embed_vision(request: Request) -> Response:
     """Return the vector of a picture given in base64, of unit norm."""
     started, desk = time.monotonic(), desk_of(request)
-    model = await desk.served("siglip", "embed_image")
-    around, picture = await uploads.of_json(request, "image_base64", most_bytes=desk.redis.max_input_bytes)
-    note_ignored(request, unknown_fields(around, ()))
+    model = await _served(desk, "siglip", "embed_image")
+    _, picture = await _file(request, "image_base64", ())
     asked = desk.client(len(picture)).asked(model, "embed_image")
     plan = plans.embed_image(asked, picture, desk.options(request), sees="")
     answered = await desk.answer(request, plan, content=[picture])
@@ -121,7 +156,7 @@ async def detect_faces(
     `score_threshold` is the lowest confidence of a face, `nms_threshold` how far two faces may overlap.
     """
     started, desk = time.monotonic(), desk_of(request)
-    model = await desk.served("yunet", "detect_faces")
+    model = await _served(desk, "yunet", "detect_faces")
     picture = await uploads.of_form(file, most_bytes=desk.redis.max_input_bytes)
     thresholds = given_fields({"score_threshold": score_threshold, "nms_threshold": nms_threshold})
     await note_unknown_form_fields(request, {"file", "score_threshold", "nms_threshold"})

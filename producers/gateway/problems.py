@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from fastapi import Response
 from fastapi.exceptions import HTTPException
@@ -30,6 +31,7 @@ class Problem:
         kind: what OpenAI's clients call the type of an error.
         param: which part of the request is at fault, or None.
         retry_after_s: after how many seconds it is worth trying again; None if it is not.
+        faults: the fields at fault as FastAPI lists them, for routes whose callers look for that in `detail`.
     """
 
     status: int
@@ -38,6 +40,7 @@ class Problem:
     kind: str = INVALID
     param: str | None = None
     retry_after_s: float | None = None
+    faults: Sequence[Mapping[str, object]] = ()
 
 
 class Refused(HTTPException):
@@ -73,6 +76,28 @@ def param_of(path: Sequence[str | int]) -> str:
     """Return a path into a request as the `param` of a problem: `("input", 3)` is `input[3]`."""
     first, *rest = path or ("",)
     return str(first) + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in rest)
+
+
+def fault(kind: str, path: Sequence[str | int], message: str) -> Mapping[str, object]:
+    """Return a field at fault as FastAPI tells it: its path begins with where the field is, as `("body", "text")`."""
+    return {"type": kind, "loc": list(path), "msg": message}
+
+
+NO_FILE = "the part must be a file with a filename, as `curl -F file=@talk.wav` sends it, got a text"
+"""What is wrong with a file part without filename: forms have no other way to tell files from texts."""
+
+
+def of_faults(errors: Sequence[Mapping[str, Any]], *, listed: bool) -> Problem:
+    """Return what pydantic finds wrong with a request as a problem; with `listed`, all of it as FastAPI lists it."""
+    faults = [fault(error["type"], error["loc"], _reworded(error["msg"])) for error in errors]
+    first = errors[0]
+    where = param_of([part for part in first["loc"] if part != "body"])
+    detail = f"{where}: {_reworded(first['msg'])}"
+    return Problem(422, "invalid_input", detail, INVALID, where or None, faults=faults if listed else ())
+
+
+def _reworded(message: str) -> str:
+    return NO_FILE if "Expected UploadFile" in message else message
 
 
 def of_error(error: RpcError) -> Problem:
@@ -144,6 +169,6 @@ def body(problem: Problem) -> dict[str, object]:
         "type": f"urn:penstock:error:{problem.code}",
         "title": TITLES.get(problem.code) or TITLES_OF_STATUS.get(problem.status, "Error"),
         "status": problem.status,
-        "detail": problem.detail,
+        "detail": list(problem.faults) or problem.detail,
         "error": told,
     }

@@ -1,13 +1,18 @@
 """`penstock gateway`: this process listens until it is told to stop."""
 
+import asyncio
 import logging
 import signal
 import sys
+from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from producers.gateway.app import create_app
 from producers.gateway.settings import GatewaySettings
+from producers.gateway.transports import TRANSPORT
 from rpc import RedisSettings
 from rpc.log_lines import text_handler
 
@@ -19,18 +24,33 @@ KEEP_ALIVE_S = 75
 """How long an idle connection stays open: longer than load balancers keep theirs, so that they close it."""
 
 
+class Protocol(AutoHTTPProtocol):  # type: ignore[valid-type, misc] # uvicorn chooses it at import
+    """uvicorn's protocol, which lets the application know how much of an answer its caller has taken, and cut it."""
+
+    app_state: dict[str, Any]
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """Note a new connection; its buffer is full as soon as there is something in it."""
+        super().connection_made(transport)
+        transport.set_write_buffer_limits(high=0)
+        self.app_state = {**self.app_state, TRANSPORT: transport}
+
+
+def config_of(app: ASGIApp, **given: Any) -> uvicorn.Config:
+    """Return how uvicorn serves the gateway."""
+    return uvicorn.Config(app, http=Protocol, log_config=None, access_log=False, **given)
+
+
 def serve(settings: GatewaySettings, redis: RedisSettings) -> int:
     """Serve until SIGTERM or SIGINT; return the exit status."""
     handler = text_handler(sys.stderr, "%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     if not settings.api_keys:
         logging.getLogger(__name__).warning("no PENSTOCK_API_KEYS: whoever reaches %s may call", settings.host)
-    config = uvicorn.Config(
+    config = config_of(
         create_app(settings, redis),
         host=settings.host,
         port=settings.port,
-        log_config=None,
-        access_log=False,
         timeout_graceful_shutdown=GRACE_S,
         timeout_keep_alive=KEEP_ALIVE_S,
     )

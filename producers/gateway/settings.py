@@ -21,6 +21,8 @@ ENVIRONMENT = {
     "max_body_bytes": ("PENSTOCK_MAX_BODY_BYTES",),
     "max_bodies_bytes": ("PENSTOCK_MAX_BODIES_BYTES",),
     "body_timeout_s": ("PENSTOCK_BODY_TIMEOUT_S",),
+    "max_answers_bytes": ("PENSTOCK_MAX_ANSWERS_BYTES",),
+    "answer_timeout_s": ("PENSTOCK_ANSWER_TIMEOUT_S",),
     "stalled_s": ("PENSTOCK_STALLED_S",),
 }
 """Field -> the environment variables it is read from."""
@@ -106,6 +108,8 @@ class GatewaySettings(BaseModel):
         max_body_bytes: the largest body of a request.
         max_bodies_bytes: the most bytes of bodies held at a time, of all requests together.
         body_timeout_s: how long a body may stand still, in seconds.
+        max_answers_bytes: the most bytes of answers that wait to be read at a time, of all requests together.
+        answer_timeout_s: how long a caller may take no byte of its answer, in seconds.
         stalled_s: how long work may wait while none is done before the gateway calls itself unhealthy, in seconds.
     """
 
@@ -121,6 +125,8 @@ class GatewaySettings(BaseModel):
     max_body_bytes: int = Field(384 * MEGABYTE, ge=1024)
     max_bodies_bytes: int = Field(1024 * MEGABYTE, ge=1024)
     body_timeout_s: float = Field(30.0, gt=0, allow_inf_nan=False)
+    max_answers_bytes: int = Field(256 * MEGABYTE, ge=1024)
+    answer_timeout_s: float = Field(30.0, gt=0, allow_inf_nan=False)
     stalled_s: float = Field(60.0, gt=0, allow_inf_nan=False)
 
     @classmethod

@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producers.gateway import hosts
+from producers.gateway.answers import Pace
 from producers.gateway.content_encoding import Decompressor
 from producers.gateway.problems import Refused
+from producers.gateway.room import SMALL, Room
 from producers.gateway.root_path import route_path
 from producers.gateway.settings import GatewaySettings
 from rpc.settings import SettingError
@@ -109,6 +111,8 @@ def test_a_path_is_told_from_its_prefix() -> None:
         ("PENSTOCK_BODY_TIMEOUT_S", "inf"),
         ("PENSTOCK_BODY_TIMEOUT_S", "nan"),
         ("PENSTOCK_BODY_TIMEOUT_S", "0"),
+        ("PENSTOCK_ANSWER_TIMEOUT_S", "-1"),
+        ("PENSTOCK_MAX_ANSWERS_BYTES", "0"),
         ("PENSTOCK_STALLED_S", "inf"),
         ("PENSTOCK_MAX_BODY_BYTES", "12"),
         ("PENSTOCK_MAX_BODIES_BYTES", "1e9"),
@@ -134,3 +138,38 @@ def test_settings_of_names_and_prefixes_are_read() -> None:
     assert settings.allowed_hosts == ("ai.example", "*.api.example", "[::1]")
     assert settings.cors_origins == ("https://app.example", "http://localhost:3000", "*")
     assert (settings.root_path, GatewaySettings.from_env({"PENSTOCK_ROOT_PATH": "/"}).root_path) == ("/team/ai", "")
+
+
+@pytest.mark.parametrize(
+    ("notes", "too_slow"),
+    [
+        ([(0, 9.9)], False),
+        ([(0, 5.0), (0, 5.0)], True),
+        ([(0, 9.0), (1, 9.0), (2, 0.5)], True),
+        ([(0, 9.0), (900_000, 9.0), (900_000, 9.0)], False),
+        ([(0, 9.0), (900_000, 9.0), (900_000, 10.0)], True),
+        ([(20_000 * second, 1.0) for second in range(1, 1000)], False),
+        ([(10_000 * second, 1.0) for second in range(1, 1000)], True),
+    ],
+)
+def test_an_answer_is_too_slow_if_it_stands_still_or_trickles(
+    notes: list[tuple[int, float]],
+    too_slow: bool,  # noqa: FBT001 (a table)
+) -> None:
+    """For 10 s, or below 16 KiB a second for longer than that."""
+    pace = Pace(timeout_s=10.0)
+    for taken, waited_s in notes:
+        pace.note(taken, waited_s)
+
+    assert pace.too_slow is too_slow
+
+
+def test_room_is_shared_and_one_larger_than_all_of_it_has_it_alone() -> None:
+    """Small ones are never refused."""
+    room = Room(1_000_000)
+    alone = room.fits(5_000_000)
+    room.take(600_000)
+    fits = [room.fits(size) for size in (400_000, 400_001, SMALL)]
+    room.give_back(600_000)
+
+    assert (alone, fits, room.fits(5_000_000)) == (True, [True, False, True], True)
