@@ -17,8 +17,8 @@ from producers.gateway.ignored_fields import (
     note_unknown_form_fields,
     unknown_fields,
 )
-from producers.gateway.truncation import truncated_indexes
 from producers.gateway.problems import INVALID, Problem, Refused
+from producers.gateway.truncation import truncated_indexes
 from rpc import plans
 from rpc.errors import InvalidInput, UnknownModel
 from rpc.messages import Reply
