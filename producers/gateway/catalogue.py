@@ -13,8 +13,8 @@ router = APIRouter(tags=["OpenAI"])
 
 @router.get("/v1/models")
 async def models(request: Request) -> Response:
-    """Return the models served now."""
-    served = [_told(state) for state in desk_of(request).directory.states() if state.workers]
+    """Return the models served now, and those that are started for what waits."""
+    served = [_told(state) for state in desk_of(request).listed()]
     return Response(to_json({"object": "list", "data": served}), media_type="application/json")
 
 

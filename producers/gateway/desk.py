@@ -18,6 +18,7 @@ from producers.gateway.leaving import Gone, while_connected
 from producers.gateway.metrics import Metrics
 from producers.gateway.owners import stored_id
 from producers.gateway.problems import ABSENT, BROKEN, Problem, Refused
+from producers.gateway.scaling import EVERY, ScaleFromZero
 from producers.gateway.settings import GatewaySettings
 from rpc import AsyncClient, RedisSettings
 from rpc.calls import fetch, submit
@@ -54,7 +55,8 @@ class Desk:
         self.redis = redis
         self.light = AsyncClient(settings=redis)
         self.heavy = AsyncClient(settings=redis)
-        self.directory = Directory(self.light, redis.prefix, stalled_s=settings.stalled_s)
+        self.scaling = ScaleFromZero(frozenset(settings.scale_from_zero))
+        self.directory = Directory(self.light, redis.prefix, stalled_s=settings.stalled_s, scaling=self.scaling)
         self.metrics = Metrics(self.directory)
         self._expected = {*FAMILIES, *settings.model_aliases.values()}
 
@@ -68,27 +70,41 @@ class Desk:
         return self.heavy if size > HEAVY_BYTES else self.light
 
     async def served(self, given: str, op: str) -> str:
-        """Return the model meant by a name, which serves the op now; raise `Refused` if none does."""
+        """Return the model meant by a name, which serves the op now, or is started for what waits.
+
+        Raises `Refused` if there is none.
+        """
         state = await self.find(given)
-        if not state.offers(op):
+        if state.workers and not state.offers(op):
             raise Refused(Problem(404, "model_not_found", f"{state.model} does not offer {op}", ABSENT, "model"))
         return state.model
 
     async def find(self, alias: str) -> ModelState:
-        """Return what is known of the model meant by a name, which is served now; raise `Refused` if it is not.
+        """Return what is known of the model meant by a name, which is served now, or started for what waits.
 
-        That is 503 for a model that a worker may begin to serve soon: one that was served before, or that this
-        gateway has a route or an alias for, and any while no worker has served any model here.
+        Raises `Refused` if it is neither: with 503 for a model that a worker may begin to serve soon. That is one that
+        was served before, or that this gateway has a route or an alias for, and any while no worker has served a model.
         """
         name = check_model(self.settings.model_aliases.get(alias, alias))
         state = await self.directory.find(name)
         if state is not None and state.workers:
             return state
+        if self.scaling.covers(name, known=state is not None):
+            return state or ModelState(name, (), 0, {})
         if state is not None or name in self._expected or not self.directory.known:
             text = f"no worker serves {name} now"
             raise Refused(Problem(503, "no_worker", text, BROKEN, "model", problems.RETRY_AFTER_S))
         text = f"the model {name!r} is not known here; GET /v1/models tells which are"
         raise Refused(Problem(404, "model_not_found", text, ABSENT, "model"))
+
+    def listed(self) -> list[ModelState]:
+        """Return what is known of the models that are served now, or started for what waits."""
+        known = {state.model: state for state in self.directory.states()}
+        named = {name: ModelState(name, (), 0, {}) for name in self.scaling.models if name != EVERY}
+        every = sorted({**named, **known}.values(), key=lambda state: state.model)
+        return [
+            state for state in every if state.workers or self.scaling.covers(state.model, known=state.model in known)
+        ]
 
     def options(self, request: Request, *, default_s: float = DEFAULT_TIMEOUT_S) -> CallOptions:
         """Return how a request wants its jobs carried out."""

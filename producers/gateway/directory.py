@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from producers.gateway.scaling import ScaleFromZero
 from rpc import AsyncClient
 from rpc.errors import RpcError, Unavailable
 from rpc.inspection import ModelState, known_models, model_state
@@ -39,6 +40,7 @@ class Watch:
     """Whether work that waits gets done, from look to look. Pure: `now` is passed in, in seconds."""
 
     stalled_s: float
+    scaling: ScaleFromZero = field(default_factory=ScaleFromZero)
     _seen: dict[str, Progress] = field(default_factory=dict)
 
     def look(self, states: Mapping[str, ModelState], now: float) -> None:
@@ -53,7 +55,9 @@ class Watch:
         seen = self._seen.setdefault(name, Progress(done, passes))
         # a long job is work as well; a worker that begins anew has done nothing yet
         passed = any(count > seen.passes.get(worker, 0) for worker, count in passes.items())
-        if not waiting or done != seen.done or passed:
+        # work of a model that may have no worker waits for one to be started
+        starting = not state.workers and self.scaling.covers(name, known=True)
+        if not waiting or done != seen.done or passed or starting:
             seen.still_since = None
         elif seen.still_since is None:
             seen.still_since = now
@@ -74,10 +78,10 @@ def passes_of(about: Mapping[str, str]) -> int:
 class Directory:
     """Looks every second; a question that needs it sooner looks again."""
 
-    def __init__(self, client: AsyncClient, prefix: str, *, stalled_s: float) -> None:
+    def __init__(self, client: AsyncClient, prefix: str, *, stalled_s: float, scaling: ScaleFromZero) -> None:
         self._client = client
         self._prefix = prefix
-        self._watch = Watch(stalled_s)
+        self._watch = Watch(stalled_s, scaling)
         self._states: dict[str, ModelState] = {}
         self._looked_at = float("-inf")
         self._failed = ""

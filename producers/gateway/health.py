@@ -24,7 +24,11 @@ def state_of(desk: Desk) -> tuple[int, dict[str, Any]]:
     """Return the HTTP status of the gateway's health, and what is told with it."""
     empty = {"models_loaded": [], "device": "", "memory_used_gb": 0.0, "uptime_seconds": 0.0}
     try:
-        told = health(desk.directory.states(), time.time())
+        states = desk.directory.states()
+        if desk.scaling and not any(state.workers for state in states):
+            # its callers start the workers: a gateway that nobody is sent to would never have one
+            return 200, {"status": "idle", **empty}
+        told = health(states, time.time())
     except RpcError as error:
         return 503, {"status": "unhealthy", **empty, "reason": str(error)}
     stalled = desk.directory.stalled()

@@ -24,6 +24,7 @@ ENVIRONMENT = {
     "max_answers_bytes": ("PENSTOCK_MAX_ANSWERS_BYTES",),
     "answer_timeout_s": ("PENSTOCK_ANSWER_TIMEOUT_S",),
     "stalled_s": ("PENSTOCK_STALLED_S",),
+    "scale_from_zero": ("PENSTOCK_SCALE_FROM_ZERO",),
 }
 """Field -> the environment variables it is read from."""
 
@@ -35,6 +36,7 @@ _KEY = re.compile(r"[\x21-\x7e]{8,}")
 _ALIAS = re.compile(r"[^\s=,]{1,128}=[A-Za-z0-9_.-]{1,128}")
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^\s/?#@,]+", re.IGNORECASE)
 _HOST = re.compile(r"\*|(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\]")
+_MODEL = re.compile(r"\*|[A-Za-z0-9_.-]{1,128}")
 _PATH = re.compile(r"(/[A-Za-z0-9_.~%:@!$&'()*+;=-]+)+")
 
 OWN_PATHS = frozenset({"v1", "asr", "embed", "face", "health", "metrics", "docs", "openapi.json"})
@@ -85,6 +87,18 @@ def _hosts(value: Any) -> Any:
     return names
 
 
+_SWITCH = {"1": "*", "true": "*", "yes": "*", "on": "*", "0": "", "false": "", "no": "", "off": ""}
+"""Words for all models and for none."""
+
+
+def _models(value: Any) -> Any:
+    names = _words(_SWITCH.get(value.strip().lower(), value) if isinstance(value, str) else value)
+    for name in names:
+        if not _MODEL.fullmatch(name) or name.lower() in _SWITCH:
+            raise ValueError(f"must be names of models, or * for every model that was ever served, got {name!r}")
+    return names
+
+
 def _root_path(value: Any) -> Any:
     path = value.rstrip("/") if isinstance(value, str) else value
     if path and not _PATH.fullmatch(path):
@@ -111,6 +125,7 @@ class GatewaySettings(BaseModel):
         max_answers_bytes: the most bytes of answers that wait to be read at a time, of all requests together.
         answer_timeout_s: how long a caller may take no byte of its answer, in seconds.
         stalled_s: how long work may wait while none is done before the gateway calls itself unhealthy, in seconds.
+        scale_from_zero: models whose requests are queued although no worker serves them; "*" is every known one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -128,6 +143,7 @@ class GatewaySettings(BaseModel):
     max_answers_bytes: int = Field(256 * MEGABYTE, ge=1024)
     answer_timeout_s: float = Field(30.0, gt=0, allow_inf_nan=False)
     stalled_s: float = Field(60.0, gt=0, allow_inf_nan=False)
+    scale_from_zero: Annotated[tuple[str, ...], BeforeValidator(_models)] = ()
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ, **given: Any) -> Self:

@@ -119,6 +119,48 @@ def test_a_body_that_is_no_recording_is_refused(http: httpx2.Client, body: bytes
     assert (told.status_code, told.json()["status"]) == (status, status)
 
 
+FORM = "multipart/form-data; boundary=m"
+TEXT_PART = b'--m\r\ncontent-disposition: form-data; name="file"\r\n\r\nABC\r\n--m--\r\n'
+FAULTS: list[tuple[str, bytes, str, str, str]] = [
+    ("/embed/text", b"{}", "application/json", "text", "missing"),
+    ("/embed/text", b'{"text": ""}', "application/json", "text", "string_too_short"),
+    ("/embed/text", b'{"text": 7}', "application/json", "text", "string_type"),
+    ("/embed/text", b'{"text": "x", "model": []}', "application/json", "model", "string_type"),
+    ("/embed/vision", b"{}", "application/json", "image_base64", "value_error"),
+    ("/asr/transcribe", b'{"audio_base64": 7}', "application/json", "audio_base64", "value_error"),
+    ("/asr/transcribe", b'{"audio_base64": "QUJD", "language": 7}', "application/json", "language", "value_error"),
+    ("/face/detect", b"--m--\r\n", FORM, "file", "missing"),
+    ("/face/detect", TEXT_PART, FORM, "file", "value_error"),
+]
+
+
+def test_a_field_at_fault_is_listed_as_fastapi_does(http: httpx2.Client) -> None:
+    """The old callers look for a list in `detail`, and for the field in its `loc`."""
+    for path, body, kind, name, fault in FAULTS:
+        answer = http.post(path, content=body, headers={"content-type": kind})
+        (told,) = answer.json()["detail"]
+
+        assert (answer.status_code, told["loc"], told["type"]) == (422, ["body", name], fault)
+        assert answer.json()["error"]["param"] == name
+        assert told["msg"] in answer.json()["error"]["message"]
+
+
+def test_a_file_part_without_filename_is_named(http: httpx2.Client) -> None:
+    """And what to send instead."""
+    for path in ("/face/detect", "/v1/audio/transcriptions"):
+        answer = http.post(path, content=TEXT_PART, headers={"content-type": FORM})
+        assert "filename" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("model", ["clip", "whisper", "yunet", "no such/model"])
+def test_an_unknown_model_is_400_as_it_was(http: httpx2.Client, model: str) -> None:
+    """And so is one that embeds no texts."""
+    answer = http.post("/embed/text", json={"text": "x", "model": model})
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "model_not_found")
+    assert isinstance(answer.json()["detail"], str)
+
+
 def test_health_has_the_old_fields(http: httpx2.Client) -> None:
     """Of what live workers tell."""
     told = http.get("/health")

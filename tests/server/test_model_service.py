@@ -163,6 +163,19 @@ def test_without_a_worker_nothing_is_healthy(kind: Callable[..., Any], make_cons
         client.health_check()
 
 
+def test_an_http_url_is_passed_over_aloud(
+    kind: Callable[..., Any], families: Families, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log says where jobs go instead, and no password."""
+    del families
+    with kind("https://user:secret@models.example:8001/v1") as client:
+        client.health_check()
+
+    (line,) = {record.getMessage() for record in caplog.records if "ModelServiceClient" in record.getMessage()}
+    assert "models.example:8001" in line
+    assert "secret" not in line
+
+
 @pytest.mark.parametrize("given", [(), (None,), (OLD_URL,)], ids=["nothing", "None", "the old URL"])
 def test_redis_is_found_by_the_environment(given: Any, kind: Callable[..., Any], families: Families) -> None:
     """Callers that still pass the old service's URL are served by REDIS_URL."""

@@ -20,6 +20,7 @@ from producers.gateway.directory import Watch
 from producers.gateway.envelope import FAULT
 from producers.gateway.json_bodies import json_object
 from producers.gateway.problems import Refused
+from producers.gateway.scaling import ScaleFromZero
 from producers.gateway.scanner import Scanner
 from producers.gateway.settings import GatewaySettings
 from producers.gateway.uploads import Base64Field, Body, of_data_uri, with_files
@@ -313,6 +314,17 @@ def test_what_nobody_has_served_is_not_stalled() -> None:
         watch.look(state(1, 0, workers=workers), now)
 
     assert (never, watch.stalled(50)) == ([], ["m"])
+
+
+def test_work_that_waits_for_a_first_worker_is_not_stalled() -> None:
+    """The time begins when there is one."""
+    watch = Watch(10, ScaleFromZero({"m"}))
+    seen = []
+    for now, workers in ((0, 1), (1, 0), (30, 0), (31, 1), (40, 1), (41, 1)):
+        watch.look(state(1, 0, workers=workers), now)
+        seen.append(bool(watch.stalled(now)))
+
+    assert seen == [False, False, False, False, False, True]
 
 
 def test_every_error_has_a_status() -> None:

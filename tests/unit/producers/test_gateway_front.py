@@ -114,6 +114,8 @@ def test_a_path_is_told_from_its_prefix() -> None:
         ("PENSTOCK_ANSWER_TIMEOUT_S", "-1"),
         ("PENSTOCK_MAX_ANSWERS_BYTES", "0"),
         ("PENSTOCK_STALLED_S", "inf"),
+        ("PENSTOCK_SCALE_FROM_ZERO", "BAAI/bge-m3"),
+        ("PENSTOCK_SCALE_FROM_ZERO", "bge-m3 true"),
         ("PENSTOCK_MAX_BODY_BYTES", "12"),
         ("PENSTOCK_MAX_BODIES_BYTES", "1e9"),
     ],
@@ -173,3 +175,12 @@ def test_room_is_shared_and_one_larger_than_all_of_it_has_it_alone() -> None:
     room.give_back(600_000)
 
     assert (alone, fits, room.fits(5_000_000)) == (True, [True, False, True], True)
+
+
+@pytest.mark.parametrize(
+    ("value", "models"),
+    [("", ()), ("false", ()), ("0", ()), ("TRUE", ("*",)), ("*", ("*",)), ("a, b", ("a", "b")), ("a *", ("a", "*"))],
+)
+def test_models_that_may_have_no_worker_are_named_all_or_none(value: str, models: tuple[str, ...]) -> None:
+    """Words of a switch are no names."""
+    assert GatewaySettings.from_env({"PENSTOCK_SCALE_FROM_ZERO": value}).scale_from_zero == models
