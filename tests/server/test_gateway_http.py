@@ -359,7 +359,7 @@ def test_what_is_not_there_is_a_problem_too(
 
 
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/embeddings", "/embed/text", "/asr/transcribe", "/embed/vision"])
-@pytest.mark.parametrize("body", [b"{bad", b"", b'{"text": "\\ud800"}', b'{"text": NaN}', b"\xff"])
+@pytest.mark.parametrize("body", [b"{bad", b"", b'{"text": Infinity}', b'{"text": NaN}', b"\xff"])
 def test_what_is_no_json_is_told_alike(http: httpx2.Client, path: str, body: bytes) -> None:
     """On every route, whatever it says of its type."""
     told = http.post(path, content=body, headers={"content-type": "application/json"})
