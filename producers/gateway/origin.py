@@ -76,6 +76,8 @@ async def _file(request: Request, field: str, known: Collection[str]) -> tuple[d
     try:
         around, content = await uploads.of_json(request, field, most_bytes=most_bytes)
     except InvalidInput as error:
+        if field not in str(error):
+            raise
         raise _field_at_fault(field, str(error)) from None
     note_ignored(request, unknown_fields(around, known))
     return around, content

@@ -1,6 +1,7 @@
 """Scaled to zero: requests for models without workers are queued, and answered once a worker is started for them."""
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx2
 import pytest
@@ -16,7 +17,7 @@ from tests.waiting import LONG_S, eventually
 
 pytestmark = [pytest.mark.server, ON_VALKEY]
 
-CALLS = [
+CALLS: list[tuple[str, dict[str, Any]]] = [
     ("/v1/embeddings", {"json": {"model": "bge-m3", "input": "text"}}),
     ("/embed/text", {"json": {"text": "text", "model": "bge-m3"}}),
     ("/v1/audio/transcriptions", {"data": {"model": "whisper-1"}, "files": {"file": ("a.wav", b"good day")}}),
