@@ -64,8 +64,8 @@ class Inferring:
         errors = [expiry(ticket.job.job, ticket.job.waited_ms(now)) for ticket in late.tickets]
         finished = self._in_hand.record(late, errors, 0.0)
         if due.tickets:
-            outputs, took_s = self._infer(due)
-            finished += self._in_hand.record(due, outputs, took_s)
+            outputs, took_s, done = self._infer(due)
+            finished += done
             self.passes += 1
         if finished:
             self._done(finished)
@@ -73,16 +73,21 @@ class Inferring:
             self._keep(due, outputs)
             self._metrics.batch(due, took_s)
 
-    def _infer(self, batch: Batch[JobInHand]) -> tuple[list[Any], float]:
-        """Return the outputs of a batch, and how long its pass took; what a suspect has done is kept at once."""
+    def _infer(self, batch: Batch[JobInHand]) -> tuple[list[Any], float, list[JobInHand]]:
+        """Return the outputs of a batch, how long its pass took, and the jobs that are done with it.
+
+        What a suspect has done is kept at once.
+        """
         jobs = list(dict.fromkeys(ticket.job for ticket in batch.tickets))
-        with self._steps.step(self._stage, jobs):
+        with self._steps.step(self._stage, jobs) as step:
             started = time.monotonic()
             outputs = infer_or_blame(self._model, [ticket.unit for ticket in batch.tickets], self._go_on)
             took_s = time.monotonic() - started
             if self._keeping and jobs[0].delivery.suspect:
                 self._keeping.keep_now(self._keeping.parts(batch, outputs))
-        return outputs, took_s
+            done = self._in_hand.record(batch, outputs, took_s)
+            step.continues = bool(done)
+        return outputs, took_s, done
 
     def _keep(self, batch: Batch[JobInHand], outputs: Sequence[Any]) -> None:
         """Have outputs kept, after the replies, which somebody waits for."""

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from typing import Self
 
 from tenacity import Retrying, retry_if_exception_type, wait_random_exponential
 
@@ -26,10 +26,8 @@ Count = Callable[[Place, int], object]
 """Sets how often an entry counts as delivered; raises `RpcError`."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiter:
-    alone: bool
-    admitted: threading.Event = field(default_factory=threading.Event)
+RESERVED_S = 0.02
+"""How long a suspect's next step is waited for that follows at once."""
 
 
 class Gate:
@@ -39,78 +37,68 @@ class Gate:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._changed = threading.Condition(threading.Lock())
         self._inside = 0
         self._alone = False
-        self._waiting: deque[_Waiter] = deque()
+        self._waiting: deque[object] = deque()
+        self._reserved: object = None
+        self._reserved_until = 0.0
 
-    def enter(self, *, alone: bool) -> None:
-        """Wait until the step may begin."""
-        with self._lock:
-            if not self._waiting and self._admits(alone=alone):
-                self._admit(alone=alone)
-                return
-            waiter = _Waiter(alone)
-            self._waiting.append(waiter)
-        waiter.admitted.wait()
+    def enter(self, *, alone: bool, owner: object = None) -> None:
+        """Wait until the step may begin; that of an owner it was reserved for does so at once."""
+        with self._changed:
+            if owner is None or owner is not self._reserved:
+                self._wait(alone=alone)
+            self._reserved = None
+            self._inside += 1
+            self._alone = alone
 
-    def leave(self) -> None:
-        """Let the next ones begin."""
-        with self._lock:
+    def leave(self, *, reserve: object = None) -> None:
+        """Let the next ones begin, after the next step of an owner if that comes at once."""
+        with self._changed:
             self._inside -= 1
             self._alone = False
-            while self._waiting and self._admits(alone=self._waiting[0].alone):
-                waiter = self._waiting.popleft()
-                self._admit(alone=waiter.alone)
-                waiter.admitted.set()
+            self._reserved = reserve
+            if reserve is not None:
+                self._reserved_until = time.monotonic() + RESERVED_S
+            if self._waiting:
+                self._changed.notify_all()
+
+    def _wait(self, *, alone: bool) -> None:
+        if not self._waiting and self._admits(alone=alone):
+            return
+        ticket = object()
+        self._waiting.append(ticket)
+        while self._waiting[0] is not ticket or not self._admits(alone=alone):
+            self._changed.wait(None if self._reserved is None else RESERVED_S)
+        self._waiting.popleft()
+        self._changed.notify_all()
 
     def _admits(self, *, alone: bool) -> bool:
+        if self._reserved is not None and time.monotonic() < self._reserved_until:
+            return False
         return self._inside == 0 if alone else not self._alone
-
-    def _admit(self, *, alone: bool) -> None:
-        self._inside += 1
-        self._alone = alone
 
 
 class Steps:
     """The steps of one model's jobs, in an engine whose models share a gate."""
 
     def __init__(self, gate: Gate, count: Count) -> None:
-        self._gate = gate
+        self.gate = gate
         self._count = count
 
-    @contextmanager
-    def step(self, stage: Stage, jobs: Sequence[JobInHand]) -> Iterator[None]:
-        """Run the block as a step of these jobs; a suspect among them is the only one.
-
-        After what is no `Exception` the engine ends: no other step begins, and what it was at stays to be read.
-        """
-        suspect = next((job for job in jobs if job.delivery.suspect), None)
-        self._gate.enter(alone=suspect is not None)
-        if suspect:
-            self._tell(suspect, suspect.count_at_work)
-        stage.begin([job.delivery.place for job in jobs], time.monotonic(), alone=suspect is not None)
-        try:
-            yield
-        except Exception:
-            self._end(stage, suspect)
-            raise
-        self._end(stage, suspect)
+    def step(self, stage: Stage, jobs: Sequence[JobInHand]) -> "Step":
+        """Return a context in which a step of these jobs runs; a suspect among them must be the only one."""
+        return Step(self, stage, jobs)
 
     @contextmanager
     def aside(self) -> Iterator[None]:
         """Run the block beside other steps, and never beside a suspect's; it is blamed on no job."""
-        self._gate.enter(alone=False)
+        self.gate.enter(alone=False)
         yield
-        self._gate.leave()
+        self.gate.leave()
 
-    def _end(self, stage: Stage, suspect: JobInHand | None) -> None:
-        stage.end()
-        if suspect:
-            self._tell(suspect, suspect.count)
-        self._gate.leave()
-
-    def _tell(self, suspect: JobInHand, count: int) -> None:
+    def tell(self, suspect: JobInHand, count: int) -> None:
         """Tell the server the count of a suspect, again and again while it is away and somebody wants the job."""
         try:
             for attempt in Retrying(
@@ -123,3 +111,42 @@ class Steps:
                     self._count(suspect.delivery.place, count)
         except RpcError as error:
             log.warning("deliveries of job %s of %s not counted: %s", suspect.job.id, suspect.job.model, error)
+
+
+class Step:
+    """A step of jobs, from its admission to its end.
+
+    After what is no `Exception` the engine ends: no other step begins, and what it was at stays to be read.
+
+    Attributes:
+        continues: whether another step of a suspect follows at once: then nothing else is admitted in between.
+    """
+
+    __slots__ = ("_jobs", "_stage", "_steps", "_suspect", "continues")
+
+    def __init__(self, steps: Steps, stage: Stage, jobs: Sequence[JobInHand]) -> None:
+        self.continues = False
+        self._steps = steps
+        self._stage = stage
+        self._jobs = jobs
+        self._suspect = next((job for job in jobs if job.delivery.suspect), None)
+
+    def __enter__(self) -> Self:
+        """Wait until the step may begin, and say that it does."""
+        suspect = self._suspect
+        self._steps.gate.enter(alone=suspect is not None, owner=suspect)
+        if suspect:
+            self._steps.tell(suspect, suspect.count_at_work)
+        places = [job.delivery.place for job in self._jobs]
+        self._stage.begin(places, time.monotonic(), alone=suspect is not None)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Say that the step is over."""
+        if kind is not None and not issubclass(kind, Exception):
+            return
+        suspect = self._suspect
+        self._stage.end()
+        if suspect:
+            self._steps.tell(suspect, suspect.count)
+        self._steps.gate.leave(reserve=suspect if self.continues else None)

@@ -155,7 +155,8 @@ class Preparing:
             return
         prepared = [(given, self._attempted(job, source)) for given, source in sources]
         if not all(isinstance(fetched.result, RpcError) for _, fetched in prepared):
-            with self._steps.step(stage, [job]):
+            with self._steps.step(stage, [job]) as step:
+                step.continues = True
                 prepared = [(given, self._units(job, fetched, stage)) for given, fetched in prepared]
         done = [self._hand_on(job, given, result, stage) for given, result in prepared]
         if any(done):

@@ -107,6 +107,29 @@ class PoisonedInPrepare(Poisoned):
         return [Unit(super(PoisonedInPrepare, self).infer([unit])[0]) for unit in super().prepare(op, given, options)]
 
 
+class Creeps(Slow):
+    """op `take`: a long job of one input, whose process ends at every second unit; units that are done are kept."""
+
+    name = "creeps"
+    resumable = True
+
+    def prepare(self, op: str, given: Any, options: Mapping[str, Any]) -> list[Unit]:
+        """Return the words of a text."""
+        del op, options
+        return [Unit(word) for word in str(given).split()]
+
+    def load(self) -> None:
+        """Have run nothing yet."""
+        self._passes = 0
+
+    def infer(self, units: Sequence[Unit]) -> Sequence[Any]:
+        """Return the words, or end the process."""
+        self._passes += 1
+        if self._passes == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return [unit.data for unit in units]
+
+
 class DiesInFinish(Model):
     """op `finish`: the process dies between the pass and the reply, the first time it is asked to."""
 

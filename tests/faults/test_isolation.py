@@ -85,6 +85,17 @@ def test_a_poison_job_that_ends_whole_workers_takes_no_innocent_with_it(
     assert (dead(client, redis_settings, "poisoned"), workers) == ([("poison", 3)], 5)
 
 
+def test_a_job_that_gets_further_each_time_is_never_given_up_on(client: Client, start_worker: StartWorker) -> None:
+    """F9: units kept since the last delivery clear the count, however often engines end at a long job."""
+    env = {**ENGINES_OF_A_WORKER, "PENSTOCK_LEASE_S": "120", "PENSTOCK_MAX_DELIVERIES": "2"}
+    worker = start_worker(*models("Creeps"), env=env)
+
+    answer = client.call("creeps", "take", ["one two three four five"], timeout_s=LOAD_S)
+
+    assert answer == {"outputs": [["one", "two", "three", "four", "five"]]}
+    assert worker.metric("penstock_engine_restarts_total") >= 4
+
+
 def test_an_engine_of_its_own_keeps_a_crash_from_the_others(
     client: Client, start_worker: StartWorker, gates: Gates, tmp_path: Path
 ) -> None:

@@ -148,6 +148,40 @@ def test_neither_kind_of_step_starves_the_other(*, alone: bool) -> None:
     assert order == ["first", "second", "third"]
 
 
+def test_a_suspects_next_step_goes_before_those_that_wait(stamps: Stamps) -> None:
+    """A suspect that is prepared is run at once: it waits for the passes of others once, not before each step."""
+    gate, order = Gate(), []
+    steps, stage, suspect = Steps(gate, Server().count), stamps.stage("m"), in_hand(deliveries=0)
+
+    def come() -> None:
+        with steps.aside():
+            order.append("other")
+
+    with steps.step(stage, [suspect]) as step:
+        step.continues = True
+        other = threading.Thread(target=come)
+        other.start()
+        eventually(lambda: gate._waiting)
+    with steps.step(stage, [suspect]):
+        order.append("suspect")
+    other.join(LONG_S)
+
+    assert order == ["suspect", "other"]
+
+
+def test_a_next_step_that_does_not_come_holds_up_nobody(stamps: Stamps) -> None:
+    """What waits is admitted after a moment, also if nothing else happens."""
+    gate = Gate()
+    with Steps(gate, Server().count).step(stamps.stage("m"), [in_hand(deliveries=0)]) as step:
+        step.continues = True
+        other = threading.Thread(target=gate.enter, kwargs={"alone": False})
+        other.start()
+        eventually(lambda: gate._waiting)
+
+    other.join(LONG_S)
+    assert not other.is_alive()
+
+
 def test_what_is_no_exception_lets_nothing_else_begin(stamps: Stamps) -> None:
     """A step that ends its engine stays to be read, alone, until that has ended."""
     gate = Gate()
