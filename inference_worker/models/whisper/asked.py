@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from inference_worker.media.recording import RATE, Recording
 from inference_worker.models.base import InvalidInput
-from inference_worker.models.whisper.languages import code_of
 from inference_worker.models.whisper.windows import Window
+from rpc.languages import code_of
 
 TASKS = ("transcribe", "translate")
 
@@ -23,6 +23,14 @@ LONGEST_REST_S = 9.0
 """A longer rest is padded to 30 s: shorter padding costs words (1.4 % against 0.5 % with 1 s of it or less)."""
 
 
+CHANNELS = ("mix", "split")
+
+TEXTS = ("prompt", "hotwords")
+
+ALIASES = {"initial_prompt": "prompt"}
+"""faster-whisper's names of options."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """The options of a job; see docs/models.md."""
@@ -33,14 +41,19 @@ class Asked:
     vad: bool = False
     beam_size: int = 5
     timestamps: bool = True
+    prompt: str | None = None
+    hotwords: str | None = None
+    channels: str = "mix"
+    track: int = 1
 
     @classmethod
     def of(cls, options: Mapping[str, Any], languages: frozenset[str]) -> "Asked":
-        """Return checked options; raise `InvalidInput` naming what is wrong with them."""
-        unknown = sorted(str(name) for name in options if name not in cls.__dataclass_fields__)
+        """Return checked options, None being the default; raise `InvalidInput` naming what is wrong with them."""
+        fields = _unaliased({name: value for name, value in options.items() if value is not None})
+        unknown = sorted(str(name) for name in fields if name not in cls.__dataclass_fields__)
         if unknown:
             raise InvalidInput(f"option {unknown[0]!r:.100} is none of {', '.join(cls.__dataclass_fields__)}")
-        asked = cls(**options)
+        asked = cls(**fields)
         for name in ("word_timestamps", "vad", "timestamps"):
             if not isinstance(getattr(asked, name), bool):
                 raise InvalidInput(f"option {name} is {getattr(asked, name)!r:.100}, neither true nor false")
@@ -48,14 +61,38 @@ class Asked:
             raise InvalidInput(f"option task is {asked.task!r:.100}, neither of {', '.join(TASKS)}")
         if type(asked.beam_size) is not int or not 1 <= asked.beam_size <= MOST_BEAMS:
             raise InvalidInput(f"option beam_size is {asked.beam_size!r:.100}, no number from 1 to {MOST_BEAMS}")
-        return asked if asked.language is None else replace(asked, language=_code(asked.language, languages))
+        return replace(asked, language=_code(asked.language, languages)).checked()
+
+    def checked(self) -> "Asked":
+        """Return these options; raise `InvalidInput` if those of the text or the tracks are wrong."""
+        for name in TEXTS:
+            if not isinstance(getattr(self, name), str | None):
+                raise InvalidInput(f"option {name} must be a text, got {getattr(self, name)!r:.100}")
+        if not _one_of(CHANNELS, self.channels):
+            raise InvalidInput(f"option channels must be {' or '.join(CHANNELS)}, got {self.channels!r:.100}")
+        if type(self.track) is not int or self.track < 1:
+            raise InvalidInput(f"option track must be a number from 1 on, got {self.track!r:.100}")
+        return self
 
 
-def _code(given: Any, languages: Collection[str]) -> str:
-    """Return the code of the language given; raise `InvalidInput` if it is none of these."""
-    code = code_of(given) if isinstance(given, str) else ""
-    if code not in languages:
-        raise InvalidInput(f"option language is {given!r:.100}, none of {', '.join(sorted(languages))}")
+def _unaliased(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options under their own names; raise `InvalidInput` if one is there under both."""
+    for alias, name in ALIASES.items():
+        if alias in options and name in options:
+            raise InvalidInput(f"options {name} and {alias} are the same: give one of them")
+    return {ALIASES.get(name, name): value for name, value in options.items()}
+
+
+def _code(language: Any, languages: Collection[str]) -> str | None:
+    """Return the code of a language, None to detect it; raise `InvalidInput` if the model has none such."""
+    if language is None:
+        return None
+    code = code_of(language) if isinstance(language, str) else ""
+    if code is not None and code not in languages:
+        raise InvalidInput(
+            f"option language must be auto, a code such as de, a tag such as pt-BR or an English name, got"
+            f" {language!r:.100}; the model knows {', '.join(sorted(languages))}"
+        )
     return code
 
 
@@ -74,6 +111,8 @@ class Heard:
         truncated: whether it ends earlier than its file says.
         language: what is spoken in it; None until it is given or detected.
         language_probability: of the language detected; 1 if it was given.
+        context: tokens that every window is conditioned on.
+        channel: which channel this is, counted from 1; None for all of them mixed.
     """
 
     asked: Asked
@@ -81,6 +120,8 @@ class Heard:
     truncated: bool
     language: str | None = None
     language_probability: float = 1.0
+    context: tuple[int, ...] = ()
+    channel: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

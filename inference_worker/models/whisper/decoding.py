@@ -1,6 +1,7 @@
 """One pass of encoder and decoder over windows of several recordings, each with its own language and task.
 
-What has to be equal in a pass is what CTranslate2 takes once a call: beam size, timestamps on or off. Results are
+What has to be equal in a pass is what CTranslate2 takes once a call: beam size, timestamps on or off, and the length
+of the prompts. Results are
 the same alone and together, as every row has its own prompt and its own beam.
 """
 
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 
 from inference_worker.media.recording import RATE
 from inference_worker.models.whisper.asked import Heard, Piece
+from inference_worker.models.whisper.context import context_of
 
 FULL_SCALE = 32768.0
 
@@ -82,6 +84,15 @@ class Decoder:
 
     def _tokenizer(self, language: str, task: str) -> Tokenizer:
         return Tokenizer(self.model.hf_tokenizer, self.model.model.is_multilingual, task=task, language=language)
+
+    def context(self, prompt: str | None, hotwords: str | None) -> tuple[int, ...]:
+        """Return the tokens that windows are conditioned on."""
+        # end of text is the first of the control tokens
+        control = self.model.hf_tokenizer.token_to_id("<|endoftext|>")
+        return context_of(prompt, hotwords, self._encode, control=control)
+
+    def _encode(self, text: str) -> list[int]:
+        return list(self.model.hf_tokenizer.encode(text, add_special_tokens=False).ids)
 
     def encode(self, pieces: Sequence[Piece]) -> ctranslate2.StorageView:
         """Return the encoder's output for windows with the same number of frames, (n, frames / 2, d)."""
@@ -145,7 +156,10 @@ class Decoder:
     ) -> list[Decoded]:
         tokenizers = [self._of(piece.heard) for piece in pieces]
         without = not pieces[0].heard.asked.timestamps
-        prompts = [self.model.get_prompt(each, [], without_timestamps=without) for each in tokenizers]
+        prompts = [
+            [*_context(piece.heard, each), *self.model.get_prompt(each, [], without_timestamps=without)]
+            for piece, each in zip(pieces, tokenizers, strict=True)
+        ]
         results = self.model.model.generate(
             encoded,
             prompts,
@@ -163,6 +177,11 @@ class Decoder:
     def _suppressed(self, tokenizer: Tokenizer) -> list[int]:
         """Return the tokens that are no speech: symbols, and the control tokens of prompts."""
         return list(get_suppressed_tokens(tokenizer, [-1]))
+
+
+def _context(heard: Heard, tokenizer: Tokenizer) -> list[int]:
+    """Return the tokens in front of a prompt: the caller's text, if there is any."""
+    return [tokenizer.sot_prev, *heard.context] if heard.context else []
 
 
 def _sampling(temperature: float) -> Mapping[str, Any]:

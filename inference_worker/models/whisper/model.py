@@ -15,7 +15,7 @@ from inference_worker.media.recording import RATE, Recording
 from inference_worker.memory import available_bytes, resident_bytes
 from inference_worker.models.base import FollowUp, Model, Outcome, Runtime, Unit, failed_inputs
 from inference_worker.models.torch_device import free_bytes, resolve
-from inference_worker.models.whisper import rests, segments, speech, windows, words
+from inference_worker.models.whisper import rests, segments, speech, transcripts, windows, words
 from inference_worker.models.whisper.asked import Asked, Heard, Piece
 from inference_worker.models.whisper.decoding import Decoded, Decoder
 from inference_worker.models.whisper.files import check, locate_weights
@@ -102,10 +102,19 @@ class Whisper(Model):
         """Return the windows of a recording, each of cost 1; only those asked for alike share a pass."""
         del op
         asked = Asked.of(options, self._languages)
-        return self._units(audio.decode(given, longest_s=self.runtime.max_audio_s), asked)
+        longest_s = self.runtime.max_audio_s
+        if asked.channels == "mix":
+            return self._units(audio.decode(given, longest_s=longest_s, track=asked.track), asked)
+        channels = audio.decode_channels(given, longest_s=longest_s, track=asked.track)
+        return [
+            unit for number, each in enumerate(channels, start=1) for unit in self._units(each, asked, channel=number)
+        ]
 
-    def _units(self, recording: Recording, asked: Asked) -> list[Unit]:
-        heard = Heard(asked, recording.duration_s, recording.truncated, asked.language)
+    def _units(self, recording: Recording, asked: Asked, *, channel: int | None = None) -> list[Unit]:
+        context = self._decoder.context(asked.prompt, asked.hotwords)
+        heard = Heard(
+            asked, recording.duration_s, recording.truncated, asked.language, context=context, channel=channel
+        )
         places = windows.pack(speech.stretches(recording.samples)) if asked.vad else windows.cut(recording.samples)
         # a recording without speech still has a language and a length to be told
         places = places or [Window(0, 0)]
@@ -168,7 +177,7 @@ class Whisper(Model):
     def finish(self, op: str, outcomes: Sequence[Outcome]) -> Mapping[str, Any]:
         """Return `{"transcripts": [a transcript or None], "failed"}`."""
         del op
-        told = [None if isinstance(outcome, RpcError) else _transcript(outcome) for outcome in outcomes]
+        told = [None if isinstance(outcome, RpcError) else transcripts.transcript(outcome) for outcome in outcomes]
         return {"transcripts": told, "failed": failed_inputs(outcomes)}
 
     def about(self) -> Mapping[str, str]:
@@ -179,7 +188,8 @@ class Whisper(Model):
 
 def _group(piece: Piece) -> Hashable:
     """Return what must be equal in a pass: CTranslate2 takes it once a call."""
-    return piece.heard.asked.timestamps, piece.heard.asked.beam_size, piece.frames
+    asked = piece.heard.asked
+    return asked.timestamps, asked.beam_size, len(piece.heard.context), piece.frames
 
 
 def _languages(model: WhisperModel) -> frozenset[str]:
@@ -200,18 +210,3 @@ def _compute(wanted: str, device: str) -> str:
     if chosen not in known:
         raise ValueError(f"PENSTOCK_WHISPER_COMPUTE={chosen}: on {device} there are {', '.join(sorted(known))}")
     return chosen
-
-
-def _transcript(windows_heard: Sequence[tuple[Heard, list[dict[str, Any]]]]) -> dict[str, Any]:
-    heard = windows_heard[0][0]
-    joined = [segment for _, found in windows_heard for segment in found]
-    for number, segment in enumerate(joined):
-        segment["id"] = number
-    return {
-        "text": "".join(segment["text"] for segment in joined),
-        "language": heard.language,
-        "language_probability": heard.language_probability,
-        "duration": heard.duration_s,
-        "truncated": heard.truncated,
-        "segments": joined,
-    }

@@ -11,23 +11,24 @@ import numpy as np
 import pytest
 from faster_whisper import WhisperModel
 from faster_whisper.feature_extractor import FeatureExtractor
-from faster_whisper.tokenizer import _LANGUAGE_CODES
-from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 
 from inference_worker.media import audio
 from inference_worker.media.recording import RATE
 from inference_worker.memory import resident_bytes
 from inference_worker.models.base import FollowUp, InvalidInput, Runtime, Unit
-from inference_worker.models.whisper import Whisper, languages
+from inference_worker.models.whisper import Whisper
 from inference_worker.models.whisper.asked import RESTS_FRAMES
 from inference_worker.models.whisper.decoding import BEST_OF, MOST_COMPRESSION, TEMPERATURES, Decoded, Decoder
 from inference_worker.standins import whisper as standin
 from inference_worker.standins.whisper import WORDS, tone_speech, wav
 from inference_worker.weights import PUBLISHED
-from tests import hazards
+from tests import crafted, hazards
+from tests.films import Kind, film
 
 NEAR_S = 0.1
 """How near a word's time is to the second it was said in."""
+
+LANGUAGE_RULE = "option language must be auto, a code such as de, a tag such as pt-BR or an English name, got"
 
 CHANCE = np.random.default_rng(3)
 
@@ -344,17 +345,25 @@ def test_what_is_doubtful_and_what_is_silence(
     ("options", "complaint"),
     [
         ({"langauge": "en"}, "option 'langauge' is none of language, task"),
-        ({"language": "klingon"}, "option language is 'klingon', none of"),
-        ({"language": ""}, "option language is '', none of"),
-        ({"language": "cantonese"}, "option language is 'cantonese', none of"),
-        ({"language": 3}, "option language is 3"),
-        ({"language": ["en"]}, "option language is ['en'], none of"),
-        ({"language": np.zeros(2)}, "option language is array([0., 0.]), none of"),
+        ({"language": "klingon"}, f"{LANGUAGE_RULE} 'klingon'; the model knows af, am,"),
+        ({"language": "xx-DE"}, f"{LANGUAGE_RULE} 'xx-DE'"),
+        ({"language": "cantonese"}, f"{LANGUAGE_RULE} 'cantonese'"),
+        ({"language": 3}, f"{LANGUAGE_RULE} 3"),
+        ({"language": ["en"]}, f"{LANGUAGE_RULE} ['en']"),
+        ({"language": np.zeros(2)}, f"{LANGUAGE_RULE} array([0., 0.])"),
+        ({"prompt": 3}, "option prompt must be a text, got 3"),
+        ({"hotwords": ["one"]}, "option hotwords must be a text, got ['one']"),
+        ({"prompt": "a", "initial_prompt": "b"}, "options prompt and initial_prompt are the same"),
+        ({"channels": "left"}, "option channels must be mix or split, got 'left'"),
+        ({"track": 0}, "option track must be a number from 1 on, got 0"),
+        ({"track": "1"}, "option track must be a number from 1 on, got '1'"),
+        ({"track": True}, "option track must be a number from 1 on, got True"),
+        ({"track": 2}, "track 2 does not exist: the recording has 1 audio track: 1 (pcm_s16le, 1 channel)"),
         ({"task": np.zeros(2)}, "option task is array([0., 0.]), neither of"),
         ({"task": "summarise"}, "option task is 'summarise', neither of transcribe, translate"),
         ({"word_timestamps": "yes"}, "option word_timestamps is 'yes', neither true nor false"),
         ({"vad": 1}, "option vad is 1"),
-        ({"timestamps": None}, "option timestamps is None"),
+        ({"timestamps": 0}, "option timestamps is 0"),
         ({"beam_size": 0}, "option beam_size is 0, no number from 1 to 10"),
         ({"beam_size": 11}, "option beam_size is 11"),
         ({"beam_size": True}, "option beam_size is True"),
@@ -371,7 +380,7 @@ def test_a_wrong_option_is_refused_by_name_and_value(model: Whisper, options: di
 
 def test_a_language_the_model_has_no_token_for_is_refused(model: Whisper) -> None:
     """Cantonese came with the third version; another one would be told nothing, and hear anything."""
-    with pytest.raises(InvalidInput, match="option language is 'yue', none of af, am,"):
+    with pytest.raises(InvalidInput, match=f"{LANGUAGE_RULE} 'yue'; the model knows af, am,"):
         units(model, ["one"], language="yue")
 
     assert model.about()["languages"] == "99"
@@ -388,10 +397,65 @@ def test_a_language_may_be_named_as_openai_whisper_takes_it(model: Whisper, give
     assert (transcript["text"], transcript["language"], transcript["language_probability"]) == (" one", code, 1.0)
 
 
-def test_every_language_has_a_name() -> None:
-    """The names are those of openai-whisper, as Transformers has them too."""
-    assert languages.CODES == TO_LANGUAGE_CODE
-    assert set(languages.CODES.values()) == set(_LANGUAGE_CODES)
+@pytest.mark.parametrize("language", ["auto", "", None, "und"])
+def test_a_language_may_be_left_to_the_model(model: Whisper, language: str | None) -> None:
+    """Words for no language in particular have it detected."""
+    assert transcribed(model, ["one"], language=language)["language"] == "en"
+
+
+@pytest.mark.parametrize("name", ["prompt", "initial_prompt", "hotwords"])
+def test_a_prompt_reaches_the_decoder(model: Whisper, name: str) -> None:
+    """The stand-in knows seconds by positions: a mark, a blank and a letter hide the first three."""
+    spoken = words(6)
+
+    assert transcribed(model, spoken, **{name: "a"})["text"].split() == spoken[3:]
+    assert transcribed(model, spoken, **{name: " "})["text"].split() == spoken
+
+
+def test_windows_share_a_pass_only_with_prompts_of_equal_length(model: Whisper) -> None:
+    """CTranslate2 takes prompts of one length a call; those of equal length keep their own."""
+    prompts: list[dict[str, Any]] = [
+        {"prompt": "two"},
+        {"prompt": "six"},
+        {"hotwords": "two"},
+        {},
+        {"prompt": "two six"},
+    ]
+    all_units = [units(model, words(6), **options)[0] for options in prompts]
+    spoken = [words(6), words(6)]
+
+    groups = [unit.group for unit in all_units]
+    together = model.infer([units(model, said, prompt=each)[0] for said, each in zip(spoken, "ab", strict=True)])
+
+    assert groups[0] == groups[1] == groups[2]
+    assert len({groups[0], groups[3], groups[4]}) == 3
+    assert [heard(model, [output])["text"].split() for output in together] == [said[3:] for said in spoken]
+
+
+def test_each_channel_has_a_transcript(model: Whisper) -> None:
+    """Two speakers, each on a channel: one transcript each, by name, and all segments in the order of time."""
+    left, right = (tone_speech(said) for said in (["one", "two", None], [None, None, "six"]))
+    data = crafted.wav((np.stack([left, right], axis=1) * 32767).astype("<i2").tobytes(), rate=RATE, channels=2)
+
+    split = model.prepare("transcribe", data, {"channels": "split", "language": "en"})
+    transcript = heard(model, model.infer(split))
+
+    assert [(each["channel"], each["name"], each["text"]) for each in transcript["channels"]] == [
+        (1, "left", " one two"),
+        (2, "right", transcript["channels"][1]["text"]),
+    ]
+    assert [segment["channel"] for segment in transcript["segments"]][:1] == [1]
+    assert transcript["text"].startswith(" one two")
+    assert (transcript["duration"], transcript["language"]) == (3.0, "en")
+
+
+def test_a_track_may_be_chosen(model: Whisper) -> None:
+    """Counted from one; the first is heard unless another one is asked for."""
+    data = film(Kind("matroska", "flac"), [(0, 1)], tracks=2)
+
+    lengths = [model.prepare("transcribe", data, {"track": number})[0].data.duration_s for number in (1, 2)]
+
+    assert lengths == pytest.approx([1.0, 1.0], abs=0.1)
 
 
 def test_what_is_no_recording_is_refused(model: Whisper) -> None:

@@ -1,0 +1,55 @@
+"""Languages by code, tag and name: Whisper's code of each, and OpenAI's name of each code."""
+
+import pytest
+from faster_whisper.tokenizer import _LANGUAGE_CODES
+from transformers.models.whisper.tokenization_whisper import LANGUAGES
+
+from rpc.languages import NAMES, code_of, name_of
+
+SPELLINGS = {
+    "de": ["de", "DE", " de", "de ", "de-DE", "de_AT", "de_DE.UTF-8", "de@euro", "de-CH-1996", "deu", "ger", "German"],
+    "en": ["en-US", "en_GB", "eng", "english", "ENGLISH", "en-GB-oed", "en-x-private"],
+    "zh": ["zh-TW", "zh_CN", "zh-Hant-HK", "cmn", "cmn-Hans-CN", "zho", "chi", "Mandarin", "Chinese (Simplified)"],
+    "yue": ["yue", "yue-Hant-HK", "zh-yue", "zh_yue-HK", "Cantonese"],
+    "pt": ["pt-BR", "pt_PT", "por", "Portuguese (Brazil)", "Brazilian Portuguese"],
+    "he": ["he", "iw", "he-IL", "iw_IL", "heb", "hebrew"],
+    "jw": ["jw", "jv", "jav", "javanese", "jv-ID"],
+    "no": ["no", "nb", "nob", "nor", "nb-NO", "norwegian", "Norwegian Bokmål"],
+    "nn": ["nn", "nno", "nn-NO", "Nynorsk"],
+    "tl": ["tl", "fil", "fil-PH", "tgl", "Filipino", "tagalog"],
+    "id": ["id", "in", "ind", "in_ID", "Indonesian"],
+    "yi": ["yi", "ji", "yid"],
+    "ro": ["ro", "mo", "ron", "rum", "Moldovan"],
+    "fa": ["fa", "prs", "pes", "fas", "per", "farsi", "fa-AF"],
+    "sr": ["sr", "sr-Latn-RS", "srp", "sh"],
+    "ht": ["ht", "hat", "haitian creole", "Haitian  Creole"],
+    "es": ["es", "es-419", "spa", "Castilian", "Spanish; Castilian"],
+    "el": ["el", "ell", "gre", "Greek"],
+    "ar": ["ar", "ar-EG", "arz", "arb"],
+    "sw": ["sw", "swh", "swa", "Kiswahili"],
+}
+
+
+@pytest.mark.parametrize(("code", "spelling"), [(code, each) for code, all_ in SPELLINGS.items() for each in all_])
+def test_a_language_may_be_spelt_in_many_ways(code: str, spelling: str) -> None:
+    """Codes of all parts of ISO 639, tags of BCP 47, locales and English names are Whisper's code."""
+    assert code_of(spelling) == code
+
+
+@pytest.mark.parametrize("spelling", ["", " ", "auto", "AUTO", "detect", "auto-detect", "und", "mul", "multi", "null"])
+def test_no_language_in_particular_is_detected(spelling: str) -> None:
+    """Other services' words for detection are no code."""
+    assert code_of(spelling) is None
+
+
+@pytest.mark.parametrize("spelling", ["klingon", "xx", "xx-DE", "-", "q", "english-ish german"])
+def test_what_names_no_language_stays_unknown(spelling: str) -> None:
+    """The caller gets it back in the error."""
+    assert code_of(spelling) == spelling.lower()
+
+
+def test_every_language_of_whisper_has_its_name_and_code() -> None:
+    """The names are OpenAI's, as Transformers has them, and each means its code."""
+    assert NAMES.keys() == set(_LANGUAGE_CODES)
+    for code, name in LANGUAGES.items():
+        assert (name_of(code), code_of(name), code_of(code)) == (name, code, code)
