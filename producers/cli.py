@@ -13,11 +13,12 @@ import typer
 from producers import bench, dead, detecting, doctor, embedding, extras, relay, serving, status, transcribing, worker
 from producers.place import Place, place_of
 from producers.signals import ended_in_order
-from rpc import Client
+from rpc import Client, InvalidInput
 from rpc.keys import check_lane
 from rpc.plans import TRANSCRIBE_TIMEOUT_S, TranscribeOptions
 from rpc.requests import DEFAULT_TIMEOUT_S, CallOptions
 from rpc.settings import RedisSettings
+from rpc.subtitles import Widths
 
 FAILED = 1
 
@@ -187,7 +188,16 @@ def transcribe(
     task: Annotated[Task, typer.Option(help="What is spoken, or an English translation of it.")] = Task.TRANSCRIBE,
     words: Annotated[bool, typer.Option("--words", help="Times of words, shown with --format json.")] = False,
     vad: Annotated[bool, typer.Option("--vad", help="Leave out what is not speech first.")] = False,
+    prompt: Annotated[
+        str | None, typer.Option("--prompt", "--initial-prompt", help="Text as if said before: names, spelling, style.")
+    ] = None,
+    hotwords: Annotated[str | None, typer.Option(help="Words that are likely to be said.")] = None,
+    split: Annotated[bool, typer.Option("--split-channels", help="A transcript for each channel.")] = False,
+    track: Annotated[int, typer.Option(help="Which audio track of a file, counted from 1.", min=1)] = 1,
     form: Annotated[Form, typer.Option("--format", help="How transcripts are written.")] = Form.TEXT,
+    max_line_width: Annotated[int | None, typer.Option(help="Characters of a line of subtitles.", min=1)] = None,
+    max_line_count: Annotated[int | None, typer.Option(help="Lines of a cue, with --max-line-width.", min=1)] = None,
+    max_words_per_line: Annotated[int | None, typer.Option(help="Words of a cue.", min=1)] = None,
     output: Annotated[Path | None, typer.Option(help="A directory to write a file for each recording into.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over files that are there.")] = False,
     model: Annotated[str, typer.Option(help="Which model.")] = "whisper",
@@ -196,12 +206,30 @@ def transcribe(
     wait: Wait = False,
 ) -> None:
     """Write down what is said in recordings. Exits with 1 if any recording failed."""
-    options = TranscribeOptions(task=task.value, vad=vad, lane=check_lane(lane), timeout_s=timeout)
-    wanted = transcribing.Wanted(form.value, model, language, words, options, _directory(output), force)
+    options = TranscribeOptions(
+        task=task.value,
+        vad=vad,
+        prompt=prompt,
+        hotwords=hotwords,
+        lane=check_lane(lane),
+        timeout_s=timeout,
+        **({"channels": "split"} if split else {}),
+        **({"track": track} if track > 1 else {}),
+    )
+    widths = _widths(max_line_width, max_line_count, max_words_per_line)
+    wanted = transcribing.Wanted(form.value, model, language, words, options, _directory(output), force, widths)
     _refuse(transcribing.refusal(files, wanted))
     with ended_in_order(), place_of(context).client() as client:
         _check_served(client, model, wait=wait)
         _end(transcribing.show_transcripts(client, files, wanted))
+
+
+def _widths(width: int | None, lines: int | None, words: int | None) -> Widths:
+    """Return how much a cue of subtitles may hold; end with 2 on numbers that do not go together."""
+    try:
+        return Widths(width, lines, words)
+    except InvalidInput as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def _refuse(reason: str | None) -> None:

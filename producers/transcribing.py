@@ -9,7 +9,7 @@ from typing import Any
 from rich.progress import Progress, TaskID
 
 from producers.files import Outcome, answered, print_complaint
-from producers.subtitles import FORMS, SUFFIXES, Form
+from producers.subtitles import FORMS, SUFFIXES, UNLIMITED, Form, Widths
 from producers.tables import print_json, print_text, progress
 from rpc import Client, RpcError, Transcript
 from rpc import Progress as Far
@@ -27,6 +27,7 @@ class Wanted:
     Attributes:
         directory: where each transcript becomes a file; None for standard output.
         force: whether files that are there are written over.
+        widths: how much a cue of subtitles may hold.
     """
 
     form: Form
@@ -36,6 +37,7 @@ class Wanted:
     options: TranscribeOptions
     directory: Path | None = None
     force: bool = False
+    widths: Widths = UNLIMITED
 
     def place_of(self, file: Path) -> Path | None:
         """Return the file a transcript is to be written to; None for standard output."""
@@ -44,6 +46,8 @@ class Wanted:
 
 def refusal(files: Sequence[Path], wanted: Wanted) -> str | None:
     """Return why the transcripts could not be written as wanted, or None; looks at the disk, writes nothing."""
+    if wanted.widths.are_limited and wanted.form not in {"srt", "vtt"}:
+        return f"--max-line-width and the like are for --format srt and vtt, not {wanted.form}"
     if wanted.directory is None:
         several = len(files) > 1 and wanted.form in {"srt", "vtt"}
         return f"--format {wanted.form}: several recordings need --output, a file each" if several else None
@@ -63,7 +67,13 @@ def show_transcripts(client: Client, files: Sequence[Path], wanted: Wanted) -> i
 
     def ask(file: Path, job_id: str) -> Transcript:
         named: TranscribeOptions = {**wanted.options, "job_id": job_id}
-        return client.transcribe(file, wanted.language, word_timestamps=wanted.words, model=wanted.model, **named)
+        return client.transcribe(
+            file,
+            wanted.language,
+            word_timestamps=wanted.words or wanted.widths.are_limited,
+            model=wanted.model,
+            **named,
+        )
 
     failures = 0
     with progress() as bar:
@@ -114,7 +124,7 @@ def _write(outcome: Outcome[Transcript], wanted: Wanted, *, several: bool) -> bo
         if wanted.form == "json" and place is None:
             print_json(outcome.error_as_json())
         return False
-    written = _written(outcome.file, outcome.answer, wanted.form)
+    written = _written(outcome.file, outcome.answer, wanted)
     if place is None:
         heading = f"==> {outcome.file} <==\n" if several and wanted.form == "text" else ""
         print_text(heading + written)
@@ -128,8 +138,8 @@ def _write(outcome: Outcome[Transcript], wanted: Wanted, *, several: bool) -> bo
     return True
 
 
-def _written(file: Path, transcript: Transcript, form: Form) -> str:
-    if form == "json":
+def _written(file: Path, transcript: Transcript, wanted: Wanted) -> str:
+    if wanted.form == "json":
         told: dict[str, Any] = {"file": str(file), **transcript.as_dict()}
         return to_json(told) + "\n"
-    return FORMS[form](transcript)
+    return FORMS[wanted.form](transcript, wanted.widths)

@@ -20,13 +20,14 @@ from rpc.errors import (
 from rpc.messages import Reference
 from rpc.model_service import AsyncModelServiceClient, ModelServiceClient
 from rpc.parts import Progress
-from rpc.results import Embeddings, Face, Segment, Transcript, Word
+from rpc.results import Channel, Embeddings, Face, Segment, Transcript, Word
 from rpc.settings import RedisSettings
 
 __all__ = [
     "AsyncClient",
     "AsyncModelServiceClient",
     "Cancelled",
+    "Channel",
     "Client",
     "DeadLettered",
     "Embeddings",

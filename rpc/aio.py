@@ -183,8 +183,9 @@ class AsyncClient(AsyncCaller):
     ) -> Transcript:
         """Return what is said in a recording, given as bytes, a path or a `Reference`.
 
-        Waits an hour unless `timeout_s` is given. `language` is "ko" or "korean"; it is detected unless given.
-        With `word_timestamps` each word gets its time.
+        Waits an hour unless `timeout_s` is given. `language` is a code ("ko"), a tag ("pt-BR") or an English name
+        ("korean"); it is detected if it is None or "auto". With `word_timestamps` each word gets its time. The other
+        options are those of `TranscribeOptions`. `rpc.subtitles` writes the transcript as SubRip or WebVTT.
         """
         spoken = {"language": language, "word_timestamps": word_timestamps}
         chosen, call = plans.split(spoken, options)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -19,6 +20,9 @@ MOST_PIXELS = 50_000_000
 """A larger picture is not decoded by the caller; what becomes of it is for the worker to say."""
 
 CHANNELS = 3
+
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/|(data):", re.ASCII | re.IGNORECASE)
+"""How an address begins, also where a path was made of it, which has one slash. A drive of Windows has one letter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ def recording(audio: Any, *, most_bytes: int) -> bytes | Reference:
     """Return the bytes of a recording, given as such or by its path; a reference is left to the worker.
 
     Raises:
-        InvalidInput: neither, or a file of more than `most_bytes`.
+        InvalidInput: neither, the address of something (`https://…`), or a file of more than `most_bytes`.
         OSError: the file cannot be read.
     """
     if isinstance(audio, bytes | bytearray | memoryview):
@@ -46,7 +50,7 @@ def recording(audio: Any, *, most_bytes: int) -> bytes | Reference:
     if isinstance(audio, Reference):
         return audio
     if isinstance(audio, str | os.PathLike):
-        return _read(Path(audio), most_bytes)
+        return _read(_path(audio), most_bytes)
     raise InvalidInput(f"a recording is bytes, a path or a reference, not {type(audio).__name__}")
 
 
@@ -65,7 +69,7 @@ def picture(image: Any, sees: str, *, most_bytes: int) -> Sent:
     if isinstance(image, Reference):
         return Sent(image)
     if isinstance(image, str | os.PathLike):
-        return _encoded(_read(Path(image), most_bytes), sees)
+        return _encoded(_read(_path(image), most_bytes), sees)
     if isinstance(image, bytes | bytearray | memoryview):
         return _encoded(bytes(image), sees)
     if any(kind.__module__.partition(".")[0] == "PIL" for kind in type(image).__mro__):
@@ -87,8 +91,27 @@ def _pictures() -> Any:
     return pictures
 
 
+def _path(name: str | os.PathLike[str]) -> Path:
+    """Return a path; raise `InvalidInput` if it is an address, which the client does not open."""
+    path = Path(name)
+    address = _ADDRESS.match(os.fspath(name))
+    if address is None or path.exists():
+        return path
+    remedy = (
+        "decode it and give its bytes"
+        if address[2]
+        else "give the bytes of the file, or a Reference to it if the workers may open it (docs/references.md)"
+    )
+    raise InvalidInput(f"{os.fspath(name):.100} is an address, not a path, and is not opened by the client: {remedy}")
+
+
 def _read(path: Path, most_bytes: int) -> bytes:
-    with path.open("rb") as file:
+    try:
+        file = path.open("rb")
+    except FileNotFoundError as error:
+        error.filename = f"{path} (looked for in {Path.cwd()})" if not path.is_absolute() else str(path)
+        raise
+    with file:
         size = os.fstat(file.fileno()).st_size
         if size > most_bytes:
             # what could not be sent anyway is not worth the memory

@@ -63,12 +63,23 @@ class TranscribeOptions(CallOptions, total=False):
         vad: whether stretches without speech are left out first.
         beam_size: how many hypotheses are followed, 1 to 10; None leaves it to the worker.
         timestamps: whether segments are cut where the model hears them end; if not, one for each window.
+        prompt: text that the model takes for what was said before each window: names, spelling, style. The last 223
+            tokens of it count.
+        initial_prompt: the same, as faster-whisper calls it.
+        hotwords: words that are likely to be said, in front of the prompt.
+        channels: "mix", or "split" for a transcript of each channel.
+        track: which audio track of the file, counted from 1.
     """
 
     task: Literal["transcribe", "translate"]
     vad: bool
     beam_size: int | None
     timestamps: bool
+    prompt: str | None
+    initial_prompt: str | None
+    hotwords: str | None
+    channels: Literal["mix", "split"]
+    track: int
 
 
 def split(spoken: Mapping[str, Any], options: TranscribeOptions) -> tuple[dict[str, Any], CallOptions]:

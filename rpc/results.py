@@ -40,6 +40,7 @@ class Segment:
         compression_ratio: of the text; high where it repeats itself.
         no_speech_prob: how likely nobody speaks in the window.
         words: the words with their times, if they were asked for.
+        channel: the number of the channel it was heard in, if channels were split.
     """
 
     id: int
@@ -53,6 +54,7 @@ class Segment:
     compression_ratio: float
     no_speech_prob: float
     words: list[Word] | None = None
+    channel: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,9 @@ class Transcript:
         duration: of the recording, in seconds.
         segments: stretches of it, in order.
         language_probability: of the language detected; 1 if it was given.
-        truncated: whether the recording ends earlier than its file says.
+        truncated: whether the recording ends earlier than its file says, or could be decoded no further.
+        channels: a transcript of each channel, if channels were split; `segments` are then those of all channels by
+            time, and `language` is that of the channel in which most is said.
     """
 
     text: str
@@ -74,14 +78,32 @@ class Transcript:
     segments: list[Segment]
     language_probability: float = 1.0
     truncated: bool = False
+    channels: list["Channel"] | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as plain maps and lists, with openai-whisper's keys; `words` only where they were asked for."""
-        told = asdict(self)
-        for segment in told["segments"]:
-            if segment["words"] is None:
-                del segment["words"]
+        """Return it as plain maps and lists, with openai-whisper's keys; optional ones only if they were asked for."""
+        told = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "channels"}
+        told["segments"] = [_without_none(asdict(segment)) for segment in self.segments]
+        if self.channels is not None:
+            told["channels"] = [
+                {"channel": each.number, "name": each.name, **each.transcript.as_dict()} for each in self.channels
+            ]
         return told
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """What was said in one channel of a recording.
+
+    Attributes:
+        number: of the channel, counted from 1.
+        name: "left" or "right" of two, else "channel 3".
+        transcript: its transcript.
+    """
+
+    number: int
+    name: str
+    transcript: Transcript
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +152,16 @@ def one_of(result: Mapping[str, Any], name: str) -> Any:
 
 def transcript(told: Mapping[str, Any]) -> Transcript:
     """Return a transcript from its map."""
-    return Transcript(**_known(Transcript, {**told, "segments": [_segment(segment) for segment in told["segments"]]}))
+    channels = told.get("channels")
+    split = (
+        None if channels is None else [Channel(each["channel"], each["name"], transcript(each)) for each in channels]
+    )
+    segments = [_segment(segment) for segment in told["segments"]]
+    return Transcript(**_known(Transcript, {**told, "segments": segments, "channels": split}))
+
+
+def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _segment(told: Mapping[str, Any]) -> Segment:
