@@ -120,7 +120,10 @@ def whisper(job: Job, inputs: list[Any]) -> Mapping[str, Any]:
     if asked.get("word_timestamps"):
         segment["words"] = [{"start": 0.5, "end": 1.5, "word": text, "probability": 0.5}]
     told = {"text": text, "language": asked.get("language") or "en", "language_probability": 0.75, "duration": 1.5}
-    return {"transcripts": [{**told, "truncated": False, "segments": [segment]}], "failed": []}
+    transcript = {**told, "truncated": False, "segments": [segment]}
+    if asked.get("channels") == "split":
+        transcript["channels"] = [{"channel": 1, "name": "left", **transcript}]
+    return {"transcripts": [transcript], "failed": []}
 
 
 def yunet(job: Job, inputs: list[Any]) -> Mapping[str, Any] | Reply:

@@ -30,6 +30,7 @@ from producers.gateway.refusals import response_for
 from producers.gateway.room import Room
 from producers.gateway.root_path import RootPath, route_path
 from producers.gateway.settings import GatewaySettings
+from producers.gateway.uploads import with_remedy
 from rpc import RedisSettings
 from rpc.errors import RpcError
 
@@ -106,7 +107,8 @@ async def _on_rpc_error(request: Request, error: Exception) -> Response:
 async def _on_invalid(request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
-    return problems.response(problems.of_faults(error.errors(), listed=route_path(request.scope) in origin.PATHS))
+    faults = [with_remedy(request, fault) for fault in error.errors()]
+    return problems.response(problems.of_faults(faults, listed=route_path(request.scope) in origin.PATHS))
 
 
 CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}

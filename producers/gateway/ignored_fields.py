@@ -85,16 +85,19 @@ def unknown_fields(fields: Mapping[str, Any], known: Collection[str]) -> list[st
     return [name for name, value in fields.items() if name not in known and value is not None and value != ""]
 
 
-async def note_unknown_form_fields(request: Request, known: Collection[str]) -> None:
+async def note_unknown_form_fields(
+    request: Request, known: Collection[str], *, lists: Collection[str] = frozenset()
+) -> None:
     """Name the fields of a request's form, files included, that are not in `known`.
 
-    Raises `Refused` if a known field is there twice: one of its values would be lost. A list's name ends with `[]`.
+    Raises `Refused` if a known field is there twice: one of its values would be lost. A list's name ends with `[]`, or
+    is one of `lists`.
     """
     items = (await request.form()).multi_items()
     note_ignored(request, unknown_fields(dict(items), known))
     counts = Counter(name for name, _ in items)
     for name in known:
-        if counts[name] > 1 and not name.endswith("[]"):
+        if counts[name] > 1 and not name.endswith("[]") and name not in lists:
             raise Refused(
                 Problem(422, "invalid_input", f"{name} must be given once, got it {counts[name]} times", param=name)
             )

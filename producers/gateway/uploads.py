@@ -48,6 +48,23 @@ async def of_form(file: UploadFile, *, most_bytes: int) -> bytes:
     return content
 
 
+def with_remedy(request: Request, fault: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return one of Pydantic's faults; of a file that is missing, with how one is sent."""
+    if tuple(fault["loc"]) != ("body", "file"):
+        return fault
+    kind = request.headers.get("content-type", "").partition(";")[0]
+    if fault["type"] != "missing":
+        text = (
+            "the part has no filename, so it is a text and not a file: name one, as curl -F file=@talk.wav does"
+            ' (Content-Disposition: form-data; name="file"; filename="talk.wav")'
+        )
+    elif kind != "multipart/form-data":
+        text = f"the request must be multipart/form-data with a part named file, got {kind or 'no Content-Type'}"
+    else:
+        text = "the form must have a part named file, with a filename"
+    return {**fault, "msg": text}
+
+
 async def of_json(request: Request, name: str, *, most_bytes: int) -> tuple[dict[str, Any], bytes]:
     """Return a JSON object whose field `name` is a file in base64, without that field, and the file.
 

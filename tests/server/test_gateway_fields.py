@@ -57,6 +57,13 @@ class Route:
         return http.post(path, data=fields, files={"file": ("a.bin", self.file)}, params=query)
 
 
+TEXTS = ("language", "task", "prompt", "initial_prompt", "hotwords", "response_format", "chunking_strategy", "channels")
+LISTS = ("languages", "keywords", "timestamp_granularities")
+SWITCHES = ("stream", "vad", "vad_filter", "timestamps", "word_timestamps")
+NUMBERS = ("temperature", "beam_size", "track", "max_line_width", "max_line_count", "max_words_per_line")
+
+TRANSCRIPTION_FIELDS = frozenset({*TEXTS, *LISTS, *(f"{name}[]" for name in LISTS), *SWITCHES, *NUMBERS})
+
 ROUTES = (
     Route(
         "POST",
@@ -74,14 +81,9 @@ ROUTES = (
     Route("POST", "/embed/vision", {"image_base64": PNG}),
     Route("POST", "/asr/transcribe", {"audio_base64": "Z29vZCBkYXk="}, frozenset({"language"})),
     Route("POST", "/face/detect", {}, frozenset({"score_threshold", "nms_threshold"}), file=png()),
-    Route(
-        "POST",
-        "/v1/audio/transcriptions",
-        {"model": "whisper"},
-        frozenset(
-            {"language", "prompt", "response_format", "temperature", "stream", "timestamp_granularities[]"},
-        ),
-        file=b"good day",
+    *(
+        Route("POST", f"/v1/audio/{route}", {"model": "whisper"}, TRANSCRIPTION_FIELDS, file=b"good day")
+        for route in ("transcriptions", "translations")
     ),
     Route("GET", "/v1/models"),
     Route("GET", "/v1/models/{model}"),

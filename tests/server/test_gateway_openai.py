@@ -200,7 +200,7 @@ def test_a_verbose_transcription_has_the_times_that_were_asked_for(
         model="whisper", file=("talk.wav", SAID), response_format="verbose_json", language="ko", **granularities
     )
 
-    assert (reply.text, reply.language, reply.duration) == ("hello <there>", "ko", 1.5)
+    assert (reply.text, reply.language, reply.duration) == ("hello <there>", "korean", 1.5)
     assert (reply.segments is not None, reply.words is not None) == has
     for segment in reply.segments or ():
         assert (segment.start, segment.end, segment.text, segment.tokens) == (0.0, 1.5, " hello <there>", [50364, 1])
