@@ -148,7 +148,7 @@ def test_rests_of_several_jobs_share_a_pass(early: Whisper) -> None:
     second = early.infer(rests)
 
     assert [_rounded(heard(early, [output])) for output in second] == [_rounded(transcript) for transcript in alone]
-    assert {rest.group for rest in rests} == {(True, 5, RESTS_FRAMES)}
+    assert {rest.group for rest in rests} == {(True, 5, 0, RESTS_FRAMES)}
 
 
 def test_a_window_heard_in_several_passes_is_kept_whole(early: Whisper) -> None:
