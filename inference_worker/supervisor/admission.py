@@ -14,7 +14,7 @@ class Admission:
     admitted when no other is loading on its devices.
     """
 
-    expected: set[str] = field(default_factory=set)
+    expected: dict[str, None] = field(default_factory=dict)
     _asking: dict[str, Demand] = field(default_factory=dict)
     _loading: dict[str, Demand] = field(default_factory=dict)
     _delayed: set[str] = field(default_factory=set)
@@ -23,7 +23,7 @@ class Admission:
     def start(self, engine: str) -> None:
         """Note an engine that was started."""
         if self._first:
-            self.expected.add(engine)
+            self.expected[engine] = None
 
     def ask(self, engine: str, demand: Demand) -> None:
         """Note what the models of an engine take."""
@@ -31,19 +31,20 @@ class Admission:
 
     def finish(self, engine: str) -> None:
         """Note that an engine is ready, or has ended."""
-        self.expected.discard(engine)
+        self.expected.pop(engine, None)
         self._loading.pop(engine, None)
         self._asking.pop(engine, None)
         self._delayed.discard(engine)
 
     def answers(self) -> Mapping[str, str]:
         """Return what to answer to which engines now."""
-        if self._first and not self.expected <= self._asking.keys():
+        if self._first and not self.expected.keys() <= self._asking.keys():
             return {}
         if self._first and self._asking:
             self._first = False
-            refusal = misfit(list(self._asking.values()))
-            return {engine: self._answer(engine, refusal) for engine in list(self._asking)}
+            # in the order they were started, which is that of the settings
+            refusal = misfit([self._asking[engine] for engine in self.expected])
+            return {engine: self._answer(engine, refusal) for engine in self.expected}
         answers: dict[str, str] = {}
         for engine, demand in list(self._asking.items()):
             if any(demand.devices & loading.devices for loading in self._loading.values()):

@@ -314,13 +314,32 @@ def test_a_worker_told_of_no_model_says_so() -> None:
     assert (ended.returncode, "PENSTOCK_MODELS=',': names no model" in ended.stderr) == (2, True)
 
 
-def test_models_that_do_not_fit_into_memory_are_refused_before_any_is_loaded(start_worker: StartWorker) -> None:
+@pytest.mark.parametrize("engines", ["shared", "per-model"])
+def test_models_that_do_not_fit_into_memory_are_refused_before_any_is_loaded(
+    start_worker: StartWorker, engines: str
+) -> None:
     """The worker ends with status 1 and says what is needed and what there is; it can be told not to look."""
-    worker = start_worker("echo", "tests.models:Huge", ready=False)
+    worker = start_worker("echo", "tests.models:Huge", arguments=["--engines", engines], ready=False)
 
     assert worker.wait() == 1
+    assert "echo loaded" not in worker.log
     assert "the models (echo 0.0, huge 1000000.0) need 1000000.0 GB on cpu" in worker.log
     assert "loaded although it does not fit" not in worker.log
+
+
+def test_a_worker_can_be_told_not_to_look_at_its_memory(start_worker: StartWorker) -> None:
+    """Models that do not fit are loaded all the same where the check is switched off."""
     careless = start_worker("tests.models:Huge", env={"PENSTOCK_MEMORY_CHECK": "false"}, ready=False)
+
     assert careless.wait() == 1
     assert "loaded although it does not fit" in careless.log
+
+
+@ON_VALKEY
+def test_two_engines_that_serve_one_name_end_the_worker(start_worker: StartWorker) -> None:
+    """The name of a class is known when its engine is ready: then a worker whose engines would share it ends with 2."""
+    models = ["tests.models:Upper", "upper=echo"]
+    worker = start_worker(*models, arguments=["--engines", "per-model"], ready=False)
+
+    assert worker.wait() == 2
+    assert "--models: upper is named twice" in worker.log
