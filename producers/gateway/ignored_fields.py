@@ -133,4 +133,5 @@ def header_value(names: Iterable[str]) -> str:
 
 
 def _escaped(name: str) -> str:
-    return quote(name[:MAX_NAME_LENGTH], safe=SAFE_CHARACTERS, errors="replace")
+    # an empty name would leave a blank at the end of the header, which HTTP does not allow
+    return quote(name[:MAX_NAME_LENGTH], safe=SAFE_CHARACTERS, errors="replace") or '""'

@@ -10,7 +10,9 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
+from producers.gateway import problems
 from producers.gateway.app import create_app
+from producers.gateway.problems import Problem
 from producers.gateway.settings import GatewaySettings
 from producers.gateway.transports import TRANSPORT
 from rpc import RedisSettings
@@ -34,6 +36,21 @@ class Protocol(AutoHTTPProtocol):  # type: ignore[valid-type, misc] # uvicorn ch
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=0)
         self.app_state = {**self.app_state, TRANSPORT: transport}
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is not HTTP in the form of all errors, unless an answer is under way, and close."""
+        under_way = self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete
+        if not under_way:
+            self.transport.write(malformed(msg))
+        self.transport.close()
+
+
+def malformed(message: str) -> bytes:
+    """Return the response to a request that is not HTTP: nothing of the application has seen it."""
+    response = problems.response(Problem(400, "bad_request", message))
+    response.headers["connection"] = "close"
+    head = b"".join(b"%b: %b\r\n" % header for header in response.raw_headers)
+    return b"HTTP/1.1 400 Bad Request\r\n%b\r\n%b" % (head, bytes(response.body))
 
 
 def config_of(app: ASGIApp, **given: Any) -> uvicorn.Config:

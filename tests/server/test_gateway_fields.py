@@ -201,3 +201,10 @@ def test_face_thresholds_are_checked(http: httpx2.Client, played: Families) -> N
     assert played.jobs[0][0].options == {"score_threshold": 0.95, "nms_threshold": 0.5}
     assert [response.status_code for response in refused] == [422] * 4
     assert [response.json()["error"]["param"] for response in refused] == [name for name, _ in wrong]
+
+
+def test_a_field_without_a_name_is_ignored_aloud(http: httpx2.Client) -> None:
+    """The header stays one that HTTP allows."""
+    answer = http.post("/embed/text", content='{"0": [], "": [], "text": "x"}')
+
+    assert (answer.status_code, answer.headers["x-penstock-ignored"]) == (200, '0, ""')

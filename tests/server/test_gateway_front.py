@@ -48,6 +48,28 @@ def test_head_of_a_job_and_of_its_events_ends_at_once(http: httpx2.Client) -> No
     assert http.head("/v1/embeddings").status_code == 405
 
 
+MALFORMED = [
+    b"NONSENSE\r\n\r\n",
+    b"GET /v1/models HTTP/1.1\r\nno header\r\n\r\n",
+    b"GET /v1/models HTTP/1.1\r\nhost: x\r\nhost: y\r\n\r\n",
+    b"GET /v1/models HTTP/1.1\r\nhost: x\r\ntoo-long: " + b"x" * 200_000 + b"\r\n\r\n",
+    b"POST /v1/jobs HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n",
+    b"POST /v1/jobs HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+]
+
+
+def test_what_is_not_http_is_told_in_the_form_of_all_errors(gateway: GatewayThread) -> None:
+    """By the server, which no route has a hand in."""
+    for request in MALFORMED:
+        with socket.create_connection(("127.0.0.1", gateway.port), LONG_S) as link:
+            link.sendall(request)
+            head, _, body = link.recv(65536).partition(b"\r\n\r\n")
+
+        assert head.startswith(b"HTTP/1.1 400 ")
+        assert b"content-type: application/problem+json" in head
+        assert json.loads(body)["error"]["code"] == "bad_request"
+
+
 # compressed bodies
 
 
