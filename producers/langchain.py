@@ -15,6 +15,8 @@ class PenstockEmbeddings(Embeddings):
 
     A text that fails, such as a blank chunk, fails its call with `PartialFailure`, which names its index and has the
     vectors of the others. With `on_error="nan"` its vector is NaN instead, for callers that drop such rows.
+    `query_prompt_name` and `document_prompt_name` name prompts of a model that has some; without them its default one
+    is used.
     """
 
     def __init__(
@@ -25,40 +27,44 @@ class PenstockEmbeddings(Embeddings):
         lane: Lane = "interactive",
         dimensions: int | None = None,
         on_error: OnError = "raise",
+        query_prompt_name: str | None = None,
+        document_prompt_name: str | None = None,
     ) -> None:
         self.model = model
-        self._options: ListOptions = {
-            "model": model,
-            "lane": lane,
-            "dimensions": dimensions,
-            "on_error": on_error,
-        }
+        common: ListOptions = {"model": model, "lane": lane, "dimensions": dimensions, "on_error": on_error}
+        self._documents: ListOptions = {**common, "prompt_name": document_prompt_name}
+        self._queries: ListOptions = {**common, "prompt_name": query_prompt_name}
         self._settings = settings or RedisSettings.from_env()
         self._client = Client(settings=self._settings)
         self._awaiting: tuple[asyncio.AbstractEventLoop, AsyncClient] | None = None
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Return the vectors of texts, in their order."""
+        return self._embed(texts, self._documents)
+
+    def _embed(self, texts: list[str], options: ListOptions) -> list[list[float]]:
         if not texts:
             return []
-        vectors: list[list[float]] = self._client.embed_texts(texts, **self._options).tolist()
+        vectors: list[list[float]] = self._client.embed_texts(texts, **options).tolist()
         return vectors
 
     def embed_query(self, text: str) -> list[float]:
         """Return the vector of a text."""
-        return self.embed_documents([text])[0]
+        return self._embed([text], self._queries)[0]
 
     async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
         """Return the vectors of texts, in their order."""
+        return await self._aembed(texts, self._documents)
+
+    async def _aembed(self, texts: list[str], options: ListOptions) -> list[list[float]]:
         if not texts:
             return []
-        found = await self._of_this_loop().embed_texts(texts, **self._options)
-        vectors: list[list[float]] = found.tolist()
+        vectors: list[list[float]] = (await self._of_this_loop().embed_texts(texts, **options)).tolist()
         return vectors
 
     async def aembed_query(self, text: str) -> list[float]:
         """Return the vector of a text."""
-        return (await self.aembed_documents([text]))[0]
+        return (await self._aembed([text], self._queries))[0]
 
     def _of_this_loop(self) -> AsyncClient:
         """Return the client of the running loop. A client made on an earlier loop is not closed here."""

@@ -12,7 +12,17 @@ from fastapi.middleware.cors import CORSMiddleware
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware import Middleware
 
-from producers.gateway import catalogue, embeddings, health, jobs, origin, problems, transcriptions
+from producers.gateway import (
+    catalogue,
+    embeddings,
+    health,
+    ignored_fields,
+    jobs,
+    origin,
+    problems,
+    transcriptions,
+    truncation,
+)
 from producers.gateway.access import Access, Origins
 from producers.gateway.answers import Answers
 from producers.gateway.bodies import Bodies
@@ -37,6 +47,13 @@ from rpc.errors import RpcError
 ROUTES = (jobs, embeddings, origin, transcriptions, catalogue, health)
 
 HOT = ("/v1/jobs", "/v1/embeddings")
+
+EXPOSED_HEADERS = (
+    *("location", "retry-after", "x-request-id", "x-should-retry"),
+    *(ignored_fields.HEADER, truncation.HEADER),
+    *("x-total-time", "x-queue-time", "x-prepare-time", "x-inference-time", "x-compute-time"),
+)
+"""Response headers that a browser hands to pages of the origins named."""
 
 ABOUT = "Preloaded models behind a durable queue: the routes of OpenAI, of the model service, and jobs."
 
@@ -74,7 +91,13 @@ def create_app(settings: GatewaySettings, redis: RedisSettings) -> FastAPI:
 
 def _front(settings: GatewaySettings) -> list[Middleware]:
     """Return what a request passes through on its way to a route, in that order."""
-    cors = Middleware(CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"])
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=settings.cors_origins,
+        allow_methods=["*"],
+        allow_headers=["*"],
+        expose_headers=EXPOSED_HEADERS,
+    )
     keys, origins = settings.api_keys, settings.cors_origins
     # a page of another origin does not know a key
     access = Middleware(Access, keys=keys) if keys else Middleware(Origins, named=origins)

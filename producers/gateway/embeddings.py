@@ -2,8 +2,9 @@
 
 import asyncio
 import base64
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request, Response
@@ -14,6 +15,7 @@ from producers.gateway import scanner, truncation, uploads
 from producers.gateway.desk import Answered, Desk, desk_of
 from producers.gateway.ignored_fields import note_ignored, unknown_fields
 from producers.gateway.problems import Problem, Refused, param_of
+from producers.gateway.prompts import prompt_options
 from producers.gateway.truncation import truncated_indexes
 from producers.gateway.uploads import Body
 from rpc import plans, requests
@@ -48,6 +50,8 @@ BODY = uploads.json_body(
         "encoding_format": {"type": ["string", "null"], "enum": ["float", "base64", None]},
         "dimensions": {"type": ["integer", "null"], "minimum": 1},
         "modality": {"type": ["string", "null"], "enum": ["text", "image", None]},
+        "prompt": {"type": ["string", "null"]},
+        "prompt_name": {"type": ["string", "null"]},
         "user": {"type": ["string", "null"]},
     },
     ["model", "input"],
@@ -61,6 +65,8 @@ class Wanted(BaseModel):
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: Annotated[int, Field(ge=1)] | None = None
     modality: Literal["text", "image"] | None = None
+    prompt: str | None = None
+    prompt_name: str | None = None
 
 
 USED_FIELDS = frozenset({*Wanted.model_fields, "input"})
@@ -118,9 +124,13 @@ async def _embed(desk: Desk, request: Request, wanted: Wanted, inputs: Sequence[
     if not any(pictures):
         uploads.check_none(left)
         model = await desk.served(wanted.model, "embed_text")
-        plan = _plan(desk, model, "embed_text", inputs, desk.options(request))
+        state = await desk.directory.find(model)
+        announced = [] if state is None else state.told
+        options = prompt_options(model, announced, prompt=wanted.prompt, prompt_name=wanted.prompt_name)
+        plan = _plan(desk, model, "embed_text", inputs, desk.options(request), options)
         return await desk.answer(request, plan, content=body.content)
     model = await desk.served(wanted.model, "embed_image")
+    prompt_options(model, [], prompt=wanted.prompt, prompt_name=wanted.prompt_name)
     files = [await asyncio.to_thread(_picture, uri, f"input {place}", left) for place, uri in enumerate(inputs)]
     uploads.check_none(left)
     plan = _plan(desk, model, "embed_image", files, desk.options(request))
@@ -136,9 +146,16 @@ def _picture(uri: str, name: str, left: dict[str, bytes]) -> bytes | Reference:
     return uploads.of_data_uri(uri, name, left) if uri[:5].lower() == "data:" else Reference(uri)
 
 
-def _plan(desk: Desk, model: str, op: str, given: Sequence[Any], call: CallOptions) -> Plan[Embedded]:
+def _plan(
+    desk: Desk,
+    model: str,
+    op: str,
+    given: Sequence[Any],
+    call: CallOptions,
+    options: Mapping[str, str] = MappingProxyType({}),
+) -> Plan[Embedded]:
     size = sum(len(item) for item in given if not isinstance(item, Reference))
-    asked = desk.client(size).asked(model, op)
+    asked = desk.client(size).asked(model, op, options)
     most = plans.PICTURES_PER_JOB if op == "embed_image" else requests.INPUTS_PER_JOB
     jobs = requests.list_jobs(asked, given, call, most=most)
 

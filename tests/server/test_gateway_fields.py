@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import ON_VALKEY
+from rpc.messages import Job
+from tests.answering import Answering, show_life
+from tests.conftest import ON_VALKEY, MakeConsumer
 from tests.families import Families, text_vector
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.server, ON_VALKEY]
 
@@ -69,7 +72,7 @@ ROUTES = (
         "POST",
         "/v1/embeddings",
         {"model": "bge-m3", "input": ["one"]},
-        frozenset({"encoding_format", "dimensions", "modality", "user"}),
+        frozenset({"encoding_format", "dimensions", "modality", "prompt", "prompt_name", "user"}),
     ),
     Route(
         "POST",
@@ -174,11 +177,40 @@ def test_query_parameter_is_named(http: httpx2.Client) -> None:
 
 def test_option_of_another_embedding_service_is_named(http: httpx2.Client) -> None:
     """TEI, Cohere, Jina and others have fields that OpenAI's route lacks."""
-    options = ("user", "truncate", "normalize", "input_type", "task", "prompt_name", "embedding_types", "late_chunking")
+    options = ("user", "truncate", "normalize", "input_type", "task", "embedding_types", "late_chunking")
     embed = ROUTES[0]
     named = {option: embed.send(http, {option: "x"}).headers.get(HEADER) for option in options}
 
     assert named == {option: option for option in options}
+
+
+def test_prompt_reaches_a_model_that_has_prompts(http: httpx2.Client, make_consumer: MakeConsumer) -> None:
+    """A model without any, one without that name, and two at once are refused by field."""
+    consumer = make_consumer(model="prompted")
+    consumer.announce({"ops": "embed_text", "prompts": "query,document", "started": "0"})
+    show_life(consumer)
+    options: list[Mapping[str, Any]] = []
+
+    def answer(job: Job, inputs: list[Any]) -> Mapping[str, Any]:
+        options.append(job.options)
+        return {"vectors": np.ones((len(inputs), 2), np.float32), "failed": []}
+
+    def post(model: str, **fields: str) -> Any:
+        return http.post("/v1/embeddings", json={"model": model, "input": "one", **fields})
+
+    eventually(lambda: http.get("/v1/models/prompted").is_success, what="the gateway knows the model")
+    with Answering(consumer, answer):
+        served = [post("prompted", prompt_name="query"), post("prompted", prompt="task: "), post("prompted")]
+    refused = [
+        post("prompted", prompt_name="sts"),
+        post("prompted", prompt_name="query", prompt="task: "),
+        post("bge-m3", prompt="task: "),
+    ]
+
+    assert [response.status_code for response in served] == [200] * 3
+    assert options == [{"prompt_name": "query"}, {"prompt": "task: "}, {}]
+    assert [response.status_code for response in refused] == [422] * 3
+    assert [response.json()["error"]["param"] for response in refused] == ["prompt_name", "prompt_name", "prompt"]
 
 
 def test_error_names_ignored_fields_too(http: httpx2.Client) -> None:

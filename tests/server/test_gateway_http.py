@@ -305,7 +305,10 @@ def test_pages_of_named_origins_may_call(redis_settings: RedisSettings, played: 
         asked = {"origin": "https://app.example", "access-control-request-method": "POST"}
         told = client.options("/v1/embeddings", headers=asked)
 
+        read = client.get("/v1/models?colour=red", headers={"origin": "https://app.example"})
+
     assert (told.status_code, told.headers["access-control-allow-origin"]) == (200, "https://app.example")
+    assert "x-penstock-ignored" in read.headers["access-control-expose-headers"].split(", ")
 
 
 FOREIGN = ["https://elsewhere.example", "http://127.0.0.1:1", "null"]

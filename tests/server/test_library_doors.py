@@ -106,6 +106,24 @@ def test_prompts_of_the_model_are_used(
     assert options == [{"normalize": True, "inputs": ["a cat"], **sent}]
 
 
+def test_langchain_names_the_prompts_of_queries_and_documents(
+    redis_settings: RedisSettings, prompted: tuple[Encoder, list[Mapping[str, Any]]]
+) -> None:
+    """Where it is told which; else the model's default one counts."""
+    _, options = prompted
+    for embeddings in (
+        PenstockEmbeddings(
+            "prompted", settings=redis_settings, query_prompt_name="query", document_prompt_name="document"
+        ),
+        PenstockEmbeddings("prompted", settings=redis_settings),
+    ):
+        embeddings.embed_query("a")
+        embeddings.embed_documents(["b"])
+        embeddings.close()
+
+    assert [job.get("prompt_name") for job in options] == ["query", "document", None, None]
+
+
 def test_prompt_that_the_model_lacks_is_refused(prompted: tuple[Encoder, list[Mapping[str, Any]]]) -> None:
     """By its names; a model nobody serves says nothing of its prompts."""
     encoder, options = prompted
