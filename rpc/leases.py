@@ -13,6 +13,11 @@ SILENT_MS = 60_000
 
 REAPED_TOGETHER = 200
 
+HALF_MINUTE_MS = 30_000
+
+LEASES_ALIVE = 2
+"""A sign of life that lasts for more leases was given before the server's clock stepped back."""
+
 
 def renew(prefix: str, models: Sequence[str], consumer: str, *, lease_ms: int) -> Call[int]:
     """Renew all leases of a worker, and its sign of life, for each of its models; return how many leases."""
@@ -46,14 +51,20 @@ def bereave(
     return released, suspects
 
 
-def reap(prefix: str, model: str, *, silent_ms: int = SILENT_MS) -> Call[int]:
-    """Drop consumers of workers that are gone for good; return how many."""
+def reap(prefix: str, model: str, *, lease_ms: int = HALF_MINUTE_MS, silent_ms: int = SILENT_MS) -> Call[int]:
+    """Drop consumers of workers that are gone for good; return how many.
+
+    Where the server's clock has stepped back, leases and signs of life begin anew.
+    """
     keys = Keys(prefix, model)
-    (gone,) = yield [reaping(keys.workers, [*map(keys.stream, LANES)], GROUP, silent_ms=silent_ms)]
+    life_ms = LEASES_ALIVE * lease_ms
+    (gone,) = yield [
+        reaping(keys.workers, [*map(keys.stream, LANES)], GROUP, silent_ms=silent_ms, longest_life_ms=life_ms)
+    ]
     count: int = gone
     return count
 
 
-def reaping(workers: str, streams: Sequence[str], group: str, *, silent_ms: int) -> Command:
+def reaping(workers: str, streams: Sequence[str], group: str, *, silent_ms: int, longest_life_ms: int = 0) -> Command:
     """Return what drops those consumers of a group that hold nothing, have no sign of life, and are silent for long."""
-    return script("reap", (workers, *streams), (group, silent_ms, REAPED_TOGETHER))
+    return script("reap", (workers, *streams), (group, silent_ms, REAPED_TOGETHER, longest_life_ms))

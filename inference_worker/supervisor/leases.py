@@ -26,6 +26,7 @@ RENEWED_PER_LEASE = 4
 TRY_AGAIN_S = 0.2
 
 REAP_EVERY_S = 60.0
+"""The longest between two looks for workers that are gone; a shorter lease has them more often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +129,8 @@ class Leases:
 
     def _reap(self) -> None:
         for model in {model for engine in self._engines() for model in engine.models}:
-            self._connection.run(leases.reap(self._prefix, model))
-            self._reap_at = time.monotonic() + REAP_EVERY_S
+            self._connection.run(leases.reap(self._prefix, model, lease_ms=int(self._lease_s * 1000)))
+            self._reap_at = time.monotonic() + min(REAP_EVERY_S, self._lease_s)
 
     def bereaved(self, deaths: Sequence[Death]) -> None:
         """Hand over, as soon as Redis is there, what an engine left behind."""
