@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from producers.gateway import problems
 from producers.gateway.problems import Refused
-from producers.gateway.room import SMALL, Room
+from producers.gateway.room import SMALL, AnswerRoom
 from producers.gateway.transports import TRANSPORT, cut, unsent_bytes
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ SCOPE_KEY = "penstock.answer"
 class Answers:
     """Sends bodies piece by piece; refuses one that has no room, and cuts the connection of one that is not read."""
 
-    def __init__(self, app: ASGIApp, *, room: Room, timeout_s: float) -> None:
+    def __init__(self, app: ASGIApp, *, room: AnswerRoom, timeout_s: float) -> None:
         self._app = app
         self._room = room
         self._timeout_s = timeout_s
@@ -85,7 +85,7 @@ class Pace:
 class _Answer:
     """One answer on its way out."""
 
-    def __init__(self, room: Room, pace: Pace, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, room: AnswerRoom, pace: Pace, scope: Scope, receive: Receive, send: Send) -> None:
         self._room = room
         self._pace = pace
         self._scope = scope

@@ -37,7 +37,7 @@ from producers.gateway.hosts import Hosts, names_of
 from producers.gateway.ignored_fields import IgnoredFields
 from producers.gateway.problems import ABSENT, INVALID, Problem, Refused
 from producers.gateway.refusals import response_for
-from producers.gateway.room import Room
+from producers.gateway.room import AnswerRoom
 from producers.gateway.root_path import RootPath, route_path
 from producers.gateway.settings import GatewaySettings
 from producers.gateway.uploads import with_remedy
@@ -108,7 +108,7 @@ def _front(settings: GatewaySettings) -> list[Middleware]:
     return [
         Middleware(Closing),
         Middleware(Envelope),
-        Middleware(Answers, room=Room(settings.max_answers_bytes), timeout_s=settings.answer_timeout_s),
+        Middleware(Answers, room=AnswerRoom(settings.max_answers_bytes), timeout_s=settings.answer_timeout_s),
         Middleware(Heads),
         *([Middleware(RootPath, prefix=settings.root_path)] if settings.root_path else []),
         *([Middleware(Hosts, names=hosts)] if checks_hosts else []),

@@ -31,7 +31,7 @@ class ContentEncoding:
         if not coding:
             await self._app(scope, receive, send)
         elif coding in CODINGS:
-            await self._app(_plain(scope), _Body(receive, coding).receive, send)
+            await self._app(_plain(scope), _CompressedBody(receive, coding).receive, send)
         else:
             text = f"content-encoding must be one of {SUPPORTED}, or identity, got {coding[:100]!r}"
             refusal = problems.response(Problem(415, "unsupported_encoding", text))
@@ -52,7 +52,7 @@ def _plain(scope: Scope) -> Scope:
     return {**scope, "headers": [(name, value) for name, value in scope["headers"] if name not in dropped]}
 
 
-class _Body:
+class _CompressedBody:
     """One compressed body on its way in."""
 
     def __init__(self, receive: Receive, coding: str) -> None:

@@ -1,4 +1,4 @@
-"""Which names the gateway answers to where no key is asked for: DNS rebinding reaches it under a page's own name."""
+"""Host names the gateway answers to without keys: DNS rebinding reaches it under a page's own name."""
 
 import ipaddress
 import re

@@ -1,4 +1,4 @@
-"""Whose jobs are whose: behind a key, a job's id stands for another id in Redis, which only that key leads to. Pure.
+"""Owners of jobs: behind a key, a job's id stands for another id in Redis, which only that key leads to. Pure.
 
 Without keys all callers share their jobs.
 """

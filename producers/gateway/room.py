@@ -7,7 +7,7 @@ SMALL = 16 * 1024
 """Answers of no more bytes are not counted: the system's buffer of a connection takes them."""
 
 
-class Room:
+class AnswerRoom:
     """A number of bytes that answers share. One that is larger than all of it has it alone."""
 
     def __init__(self, most: int) -> None:
@@ -33,6 +33,6 @@ class Room:
 
     @property
     def refusal(self) -> Problem:
-        """What a caller is told whose answer does not fit."""
+        """The error for an answer that does not fit."""
         text = f"answers of more than {self._most} bytes together wait to be read; try again"
         return Problem(503, "too_busy", text, BROKEN, retry_after_s=problems.RETRY_AFTER_S)

@@ -8,7 +8,7 @@ EVERY = "*"
 
 @dataclass(frozen=True, slots=True)
 class ScaleFromZero:
-    """Which models may have no worker.
+    """The models that may have no worker.
 
     Attributes:
         models: their names; `*` is every model that was ever served.

@@ -1,4 +1,4 @@
-"""What a connection of the gateway still holds of an answer, and how it is cut."""
+"""Connections of the gateway: how much of an answer they still hold, and how one is cut."""
 
 import array
 import asyncio

@@ -45,7 +45,7 @@ GET = "GET /v1/jobs/echo:large HTTP/1.1"
 
 
 def test_answers_that_nobody_reads_have_a_limit_together(redis_settings: RedisSettings, played: Families) -> None:
-    """Who is over it may come again; small answers always go; one that is given up makes room."""
+    """A caller over it may come again; small answers always go; one that is given up makes room."""
     del played
     with (
         GatewayThread(redis_settings, max_answers_bytes=20 * MIB) as running,

@@ -1,4 +1,4 @@
-"""Whose jobs are whose at the gateway, JSON that says one thing only, and what errors keep from callers."""
+"""Owners of jobs at the gateway, JSON that says one thing only, and what errors keep from callers."""
 
 import contextlib
 import json
@@ -106,7 +106,7 @@ def test_an_id_that_no_job_can_have_is_refused_of_a_key_too(keyed: httpx2.Client
 
 
 def test_without_keys_all_callers_share_their_jobs(http: httpx2.Client) -> None:
-    """Whatever they send as a key, and under the ids that Redis knows."""
+    """They may send any key, and under the ids that Redis knows."""
     http.post("/v1/jobs", json={**ECHO, "job_id": "ours"}, headers={**FIRST, **WAIT})
 
     assert http.get("/v1/jobs/echo:ours", headers=SECOND).json()["state"] == "succeeded"
@@ -185,7 +185,7 @@ def test_a_byte_order_mark_says_nothing(http: httpx2.Client) -> None:
 # results that are not kept
 
 
-def test_who_waits_for_a_result_has_it_kept(http: httpx2.Client, played: Families) -> None:
+def test_a_result_that_is_waited_for_must_be_kept(http: httpx2.Client, played: Families) -> None:
     """There would be nothing to answer with."""
     for prefer in ("wait", "wait=5", "wait=0", "respond-async, wait=5"):
         for keep_s in (0, 0.0, 0.25):
@@ -194,7 +194,7 @@ def test_who_waits_for_a_result_has_it_kept(http: httpx2.Client, played: Familie
     assert played.jobs == []
 
 
-def test_who_joins_a_job_whose_result_was_not_kept_is_told(keyed: httpx2.Client, worker: Consumer) -> None:
+def test_joining_a_job_whose_result_was_not_kept_is_410(keyed: httpx2.Client, worker: Consumer) -> None:
     """Instead of an empty result."""
     body = {**ECHO, "job_id": "unkept"}
     keyed.post("/v1/jobs", json={**body, "keep_s": 0}, headers=FIRST)

@@ -13,7 +13,7 @@ from producers.gateway import hosts
 from producers.gateway.answers import Pace
 from producers.gateway.content_encoding import Decompressor
 from producers.gateway.problems import Refused
-from producers.gateway.room import SMALL, Room
+from producers.gateway.room import SMALL, AnswerRoom
 from producers.gateway.root_path import route_path
 from producers.gateway.settings import GatewaySettings
 from rpc.settings import SettingError
@@ -168,7 +168,7 @@ def test_an_answer_is_too_slow_if_it_stands_still_or_trickles(
 
 def test_room_is_shared_and_one_larger_than_all_of_it_has_it_alone() -> None:
     """Small ones are never refused."""
-    room = Room(1_000_000)
+    room = AnswerRoom(1_000_000)
     alone = room.fits(5_000_000)
     room.take(600_000)
     fits = [room.fits(size) for size in (400_000, 400_001, SMALL)]
