@@ -17,6 +17,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from rpc.calls import Call, Round
 from rpc.connection.factory import LOAD_SCRIPTS, awaiting, fast_pack
 from rpc.connection.faults import SCRIPT_LOADS, checked, failed_over, translated, unknown_scripts
+from rpc.connection.idle_limit import IdleLimit
 from rpc.connection.master_probe import MasterProbe
 from rpc.deadlines import Deadline
 from rpc.errors import Unavailable
@@ -79,6 +80,7 @@ class AwaitingConnection:
     def __init__(self, settings: RedisSettings) -> None:
         self._server = settings.server
         self._timeout_s = settings.socket_timeout_s
+        self._idle = IdleLimit(settings.socket_timeout_s)
         self._raw = awaiting(settings)
         self._pack = fast_pack or self._raw.pack_commands
         self._waiting: deque[_Talk] = deque()
@@ -213,18 +215,13 @@ class AwaitingConnection:
             raise
 
     async def _read_replies(self, count: int) -> list[Any]:
-        """Return the replies; the time limit counts anew whenever one has arrived."""
-        clock = asyncio.get_running_loop().time
-        replies = []
-        async with asyncio.timeout(self._timeout_s) as limit:
-            counted_from = clock()
-            for _ in range(count):
-                replies.append(await self._reply())
-                # to move a limit costs more than to look at the clock
-                if (now := clock()) - counted_from > self._timeout_s / 8:
-                    counted_from = now
-                    limit.reschedule(now + self._timeout_s)
-        return replies
+        """Return the replies; the time limit counts from the last byte that arrived."""
+        stream = self._raw._reader  # noqa: SLF001 (nothing else of redis-py sees the bytes of a reply arrive)
+        try:
+            async with self._idle.begin(stream):
+                return [await self._reply() for _ in range(count)]
+        finally:
+            self._idle.end()
 
     async def _reply(self) -> Any:
         try:

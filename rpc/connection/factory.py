@@ -1,5 +1,6 @@
 """The one place where redis-py connections are made, so that every one of them has the same, stated habits."""
 
+from asyncio import StreamReader
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
@@ -35,6 +36,8 @@ class BlockingRaw(Protocol):
 
 class AwaitingRaw(Protocol):
     """The same of its asyncio connection."""
+
+    _reader: StreamReader | None
 
     async def connect(self) -> None: ...
     async def disconnect(self, *, nowait: bool = False) -> None: ...

@@ -120,3 +120,22 @@ def test_replies_that_take_longer_than_the_time_limit_arrive(
         consumer.settle([reply_with(delivery, {"outputs": ["x" * size]}) for delivery in deliveries])
 
         assert {len(call.result(LONG_S)["outputs"][0]) for call in calls} == {size}
+
+
+@ON_VALKEY
+def test_a_completion_larger_than_the_time_limit_allows_arrives(
+    callers: Callers, server: Server, redis_settings: RedisSettings, make_consumer: MakeConsumer
+) -> None:
+    """One reply of the server that takes longer than the time limit is read whole, as long as its bytes keep coming."""
+    consumer = make_consumer()
+    completions: list[object] = []
+    with Proxy(server, bytes_per_s=LINE_BYTES_PER_S) as slow:
+        settings = redis_settings.from_env({}, url=slow.url, prefix=redis_settings.prefix, socket_timeout_s=0.5)
+        callers.make().submit("m", "op", ["a"], sink="s", job_id="j1")
+        consumer.announce({"ops": "op"})
+        delivery = read_one(consumer)
+        consumer.settle([reply_with(delivery, {"outputs": ["x" * 8_000_000]})])
+        callers.settings = settings
+
+        with callers.consuming("s", completions.append, models=["m"]):
+            eventually(lambda: completions)
