@@ -18,7 +18,7 @@ def check(data: bytes) -> None:
     """Raise `InvalidInput` if this is an FLV file whose lists of key frames are longer than the file."""
     if not data.startswith(b"FLV"):
         return
-    for found in _LISTS.finditer(data):
-        count = int.from_bytes(found[1])
+    for match in _LISTS.finditer(data):
+        count = int.from_bytes(match[1])
         if count * NUMBER > len(data):
             raise InvalidInput(f"the recording has lists of {count} key frames in a file of {len(data)} bytes")

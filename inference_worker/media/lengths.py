@@ -58,8 +58,8 @@ def _start_s(track: Any) -> float:
 
 def _tagged_s(text: str) -> float | None:
     """Return a time of a Matroska tag, 01:02:03.456, in seconds."""
-    found = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", text)
-    return None if found is None else int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3])
+    match = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", text)
+    return None if match is None else int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3])
 
 
 def _mp3_s(data: bytes, rate: int) -> float | None:

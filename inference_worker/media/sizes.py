@@ -95,10 +95,10 @@ def _matroska(data: bytes) -> int | None:
 
 
 def _wave(data: bytes) -> Samples | None:
-    found = _chunk(data, 12, b"data", ">I" if data.startswith(b"RIFX") else "<I")
-    if found is None:
+    chunk = _chunk(data, 12, b"data", ">I" if data.startswith(b"RIFX") else "<I")
+    if chunk is None:
         return None
-    start, size = found
+    start, size = chunk
     if size == UNKNOWN_32 and data[12:16] == b"ds64":
         return start, int.from_bytes(data[28:36], "little")
     return (start, size) if 0 < size < MAX_SIZE else None
@@ -109,8 +109,8 @@ def _aiff(data: bytes) -> Samples | None:
 
 
 def _caf(data: bytes) -> Samples | None:
-    found = _chunk(data, 8, b"data", ">Q", even=False)
-    return None if found is None or found[1] >= UNKNOWN_63 else found
+    chunk = _chunk(data, 8, b"data", ">Q", even=False)
+    return None if chunk is None or chunk[1] >= UNKNOWN_63 else chunk
 
 
 def _au(data: bytes) -> Samples | None:

@@ -1,7 +1,7 @@
 """The form of a transcription or translation: which fields there are, and what each of them does. Pure.
 
 OpenAI's fields, and those that other services of the same route take besides. A field that changes nothing is named
-by `Request.ignored`; one that cannot be obeyed is refused.
+by `TranscriptionRequest.ignored`; one that cannot be obeyed is refused.
 """
 
 import json
@@ -80,10 +80,10 @@ def _items(value: str) -> Sequence[str]:
     if not value.lstrip().startswith("["):
         return value.split(",")
     try:
-        found = json.loads(value)
+        items = json.loads(value)
     except ValueError:
         return [value]
-    return [str(each) for each in found] if isinstance(found, list) else [value]
+    return [str(each) for each in items] if isinstance(items, list) else [value]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class TranscriptionRequest:
     """A form that was read.
 
     Attributes:
@@ -120,7 +120,7 @@ class Wanted:
     ignored: Sequence[str] = field(default_factory=list)
 
 
-def read(fields: Fields, strategy: Mapping[str, str], *, task: Task) -> Wanted:
+def read(fields: Fields, strategy: Mapping[str, str], *, task: Task) -> TranscriptionRequest:
     """Return what a form asks for; raise `Refused` naming the field that cannot be obeyed.
 
     Args:
@@ -145,25 +145,25 @@ def read(fields: Fields, strategy: Mapping[str, str], *, task: Task) -> Wanted:
         "prompt": prompt,
         "hotwords": hotwords or None,
     }
-    return Wanted({name: value for name, value in options.items() if value is not None}, shape, ignored)
+    return TranscriptionRequest({name: value for name, value in options.items() if value is not None}, shape, ignored)
 
 
-def _task(given: str | None, route: Task) -> Task:
+def _task(name: str | None, route: Task) -> Task:
     for known in get_args(Task):
-        if (given or route) == known:
+        if (name or route) == known:
             if route == "translate" != known:
                 raise _refused("task", "task must be translate on this route, got 'transcribe'")
-            found: Task = known
-            return found
-    raise _refused("task", f"task must be one of {', '.join(get_args(Task))}, got {given!r:.40}")
+            task: Task = known
+            return task
+    raise _refused("task", f"task must be one of {', '.join(get_args(Task))}, got {name!r:.40}")
 
 
-def _format(given: str) -> Format:
+def _format(name: str) -> Format:
     for known in get_args(Format):
-        if given == known:
-            found: Format = known
-            return found
-    raise _refused("response_format", f"response_format {given[:40]!r} is none of {', '.join(get_args(Format))}")
+        if name == known:
+            form: Format = known
+            return form
+    raise _refused("response_format", f"response_format {name[:40]!r} is none of {', '.join(get_args(Format))}")
 
 
 def _shape(fields: Fields, task: Task, ignored: list[str]) -> Shape:
@@ -236,10 +236,10 @@ def _strategy(text: str | None, parts: Mapping[str, str]) -> dict[str, Any]:
     if text is None or not text.lstrip().startswith("{"):
         return {**({"type": text} if text else {}), **parts}
     try:
-        found = json.loads(text)
+        members = json.loads(text)
     except ValueError:
         raise _refused(STRATEGY, f"{STRATEGY} must be auto or a JSON object, got {text[:40]!r}") from None
-    return {**found, **parts}
+    return {**members, **parts}
 
 
 def _same(fields: Fields, name: str, alias: str) -> Any:

@@ -35,19 +35,19 @@ async def translate(request: Request, fields: Annotated[Fields, File()]) -> Resp
 async def _answer(request: Request, fields: Fields, task: Task) -> Response:
     desk = desk_of(request)
     strategy = await _strategy(request)
-    wanted = transcription_form.read(fields, strategy, task=task)
-    note_ignored(request, wanted.ignored)
+    parsed = transcription_form.read(fields, strategy, task=task)
+    note_ignored(request, parsed.ignored)
     used = {f"{STRATEGY}[{name}]" for name in strategy}
     await note_unknown_form_fields(request, FIELDS | used, lists=LISTS)
     name = await desk.served(fields.model, "transcribe")
     audio = await uploads.of_form(fields.file, most_bytes=desk.redis.max_input_bytes)
-    content = [f"{wanted.options} {wanted.shape}".encode(), audio]
-    asked = desk.client(len(audio)).asked(name, "transcribe", wanted.options)
+    content = [f"{parsed.options} {parsed.shape}".encode(), audio]
+    asked = desk.client(len(audio)).asked(name, "transcribe", parsed.options)
     plan = plans.transcribe(asked, audio, desk.options(request, default_s=TRANSCRIBE_TIMEOUT_S))
     answer = partial(desk.answer, request, plan, content=content)
     if fields.stream:
-        return await streamed(desk, plan, answer, verbose=wanted.shape.form == "verbose_json")
-    return written(await answer(), wanted.shape)
+        return await streamed(desk, plan, answer, verbose=parsed.shape.form == "verbose_json")
+    return written(await answer(), parsed.shape)
 
 
 async def _strategy(request: Request) -> dict[str, str]:

@@ -214,11 +214,24 @@ def test_transcribe(redis_settings: RedisSettings, recordings: list[Path]) -> No
     )
 
 
+def test_transcribe_limits_its_cues(families: Families, redis_settings: RedisSettings, recordings: list[Path]) -> None:
+    """By words, whose times are then asked for; limits without subtitles are refused."""
+    limits = ("--max-line-width", "40", "--max-line-count", "1")
+    ended = penstock("transcribe", "--format", "srt", *limits, str(recordings[0]), settings=redis_settings)
+    assert (ended.returncode, ended.stdout) == (0, "1\n00:00:00,500 --> 00:00:01,500\n<i>speech</i> & 0\n")
+    assert families.jobs[0][0].options["word_timestamps"]
+
+    for wrong in (limits, ("--format", "vtt", *limits[2:])):
+        ended = penstock("transcribe", *wrong, str(recordings[0]), settings=redis_settings)
+        assert (ended.returncode, "max" in ended.stderr and "line" in ended.stderr) == (2, True)
+
+
 def test_transcribe_asks_for_what_it_is_told(
     families: Families, redis_settings: RedisSettings, recordings: list[Path]
 ) -> None:
     """Every option of the command reaches the model, and JSON tells the transcript with all its fields."""
-    options = ("--language", "ko", "--task", "translate", "--words", "--vad", "--lane", "bulk")
+    context = ("--prompt", "Penstock", "--hotwords", "Valkey", "--split-channels", "--track", "2")
+    options = ("--language", "ko", "--task", "translate", "--words", "--vad", "--lane", "bulk", *context)
     ended = penstock("transcribe", *options, "--format", "json", str(recordings[0]), settings=redis_settings)
     assert (ended.returncode, ended.stderr) == (0, "")
     (told,) = lines(ended.stdout)
@@ -226,7 +239,16 @@ def test_transcribe_asks_for_what_it_is_told(
     assert told["segments"][0]["words"][0]["word"] == " <i>speech</i> & 0"
     ((job, _),) = families.jobs
     assert (job.lane, job.ttl_ms) == ("bulk", 3_600_000)
-    assert job.options == {"language": "ko", "task": "translate", "word_timestamps": True, "vad": True}
+    assert job.options == {
+        "language": "ko",
+        "task": "translate",
+        "word_timestamps": True,
+        "vad": True,
+        "prompt": "Penstock",
+        "hotwords": "Valkey",
+        "channels": "split",
+        "track": 2,
+    }
 
     ended = penstock("transcribe", "--format", "json", str(recordings[0]), settings=redis_settings)
     assert "words" not in lines(ended.stdout)[0]["segments"][0]

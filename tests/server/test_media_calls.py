@@ -289,6 +289,7 @@ def test_a_transcript_is_waited_for_as_long_as_it_may_take(callers: Callers, fam
     caller.transcribe(b"a")
     caller.transcribe(b"a", "ko", task="translate", vad=True, beam_size=1, timestamps=False, timeout_s=5.0, lane="bulk")
     caller.transcribe(b"a", beam_size=None)
+    caller.transcribe(b"a", "pt-BR", prompt="Penstock", hotwords="Valkey", channels="split", track=2)
 
     chosen = {"language": "ko", "word_timestamps": False, "task": "translate", "vad": True, "beam_size": 1}
     asked = [(job.ttl_ms, job.lane, job.options) for job, _ in families.jobs]
@@ -296,7 +297,31 @@ def test_a_transcript_is_waited_for_as_long_as_it_may_take(callers: Callers, fam
         (3_600_000, "interactive", {"word_timestamps": False}),
         (5_000, "bulk", {**chosen, "timestamps": False}),
         (3_600_000, "interactive", {"word_timestamps": False}),
+        (3_600_000, "interactive", SPLIT),
     ]
+
+
+SPLIT = {
+    "language": "pt-BR",
+    "word_timestamps": False,
+    "prompt": "Penstock",
+    "hotwords": "Valkey",
+    "channels": "split",
+    "track": 2,
+}
+
+
+def test_split_channels_are_typed(callers: Callers, families: Families) -> None:
+    """A transcript of each channel, by name, also as maps."""
+    transcript = callers.make().transcribe(b"one two", channels="split")
+
+    assert transcript.channels is not None
+    (channel,) = transcript.channels
+    assert (channel.number, channel.name, channel.transcript.text) == (1, "left", " one two")
+    assert channel.transcript.channels is None
+    (mapped,) = transcript.as_dict()["channels"]
+    assert (mapped["channel"], mapped["name"], mapped["text"]) == (1, "left", " one two")
+    assert families.jobs
 
 
 def test_all_that_bge_m3_makes_of_a_text(callers: Callers, families: Families) -> None:

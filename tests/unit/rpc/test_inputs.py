@@ -224,6 +224,41 @@ def test_a_file_that_is_not_there_is_told_by_the_system(tmp_path: Path) -> None:
         inputs.picture(tmp_path, SIGLIP, most_bytes=MOST_BYTES)
 
 
+@pytest.mark.parametrize(
+    ("address", "remedy"),
+    [
+        ("https://example.com/talk.mp3", "give the bytes of the file, or a Reference"),
+        ("HTTP://example.com/talk.mp3", "give the bytes of the file, or a Reference"),
+        ("s3://bucket/talk.mp3", "give the bytes of the file, or a Reference"),
+        ("file:///talk.mp3", "give the bytes of the file, or a Reference"),
+        ("data:audio/wav;base64,UklGRg==", "decode it and give its bytes"),
+        # a command line made a path of it
+        (Path("https://example.com/talk.mp3"), "give the bytes of the file, or a Reference"),
+    ],
+    ids=str,
+)
+def test_an_address_is_not_a_path(address: str | Path, remedy: str) -> None:
+    """The client opens no address, and says how the file is sent."""
+    for read in (
+        lambda: inputs.recording(address, most_bytes=MOST_BYTES),
+        lambda: inputs.picture(address, SIGLIP, most_bytes=MOST_BYTES),
+    ):
+        with pytest.raises(InvalidInput, match="is an address, not a path") as refused:
+            read()
+        assert remedy in str(refused.value)
+
+
+def test_a_path_may_look_like_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is there is read; one that is not is told with the directory it was looked for in."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "take:").mkdir()
+    (tmp_path / "take:" / "a.wav").write_bytes(b"sound")
+
+    assert inputs.recording("take:/a.wav", most_bytes=MOST_BYTES) == b"sound"
+    with pytest.raises(FileNotFoundError, match=f"b.wav .looked for in {tmp_path}"):
+        inputs.recording("b.wav", most_bytes=MOST_BYTES)
+
+
 @pytest.mark.parametrize("wrong", [3, None, np.zeros(16_000, np.float32)], ids=str)
 def test_what_is_no_recording_is_refused_at_once(wrong: Any) -> None:
     """Samples without a rate are no recording."""
