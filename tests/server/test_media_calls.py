@@ -278,7 +278,8 @@ def test_a_transcript_is_typed(callers: Callers, families: Families, tmp_path: P
     segment = Segment(0, 0, 0.0, 1.5, " one two", [50364, 1], 0.0, -0.25, 0.75, 0.125, [word])
     assert by_path == Transcript(" one two", "en", 1.5, [segment], 0.75, truncated=False)
     assert (plain.language, plain.segments[0].words) == ("ko", None)
-    assert by_path.as_dict()["segments"] == [asdict(segment)]
+    # a mixed recording has no channels to tell apart
+    assert by_path.as_dict()["segments"] == [{n: value for n, value in asdict(segment).items() if n != "channel"}]
     assert "words" not in plain.as_dict()["segments"][0]
     assert len(families.jobs) == 2
 
