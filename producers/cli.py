@@ -345,7 +345,10 @@ def run_bench(
     as_json: Json = False,
 ) -> None:
     """Measure throughput and latency against running workers."""
-    bench.show(place_of(context).settings(), model, _levels(in_flight), seconds, as_json=as_json)
+    levels = _levels(in_flight)
+    with place_of(context).client() as client:
+        _check_served(client, model, wait=False)
+    bench.show(place_of(context).settings(), model, levels, seconds, as_json=as_json)
 
 
 def _levels(text: str) -> list[int]:

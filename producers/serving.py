@@ -5,10 +5,9 @@ import time
 from collections.abc import Sequence
 
 from rpc import Client
-from rpc.calls import Call
 from rpc.deadlines import Deadline
 from rpc.errors import RpcError
-from rpc.inspection import known_models, model_state
+from rpc.served import MAX_NAMES, service
 
 NOT_SERVED = 3
 """The exit status of a command whose model nobody serves."""
@@ -17,17 +16,6 @@ PATIENCE_S = 0.8
 """The time a model has to appear: an engine that was replaced is announced again by then."""
 
 PAUSE_S = 0.1
-
-
-def served_models(prefix: str) -> Call[list[str]]:
-    """Return the names of the models that have live workers, sorted."""
-    names = yield from known_models(prefix)
-    served = []
-    for name in names:
-        state = yield from model_state(prefix, name)
-        if state.workers:
-            served.append(name)
-    return served
 
 
 def unserved(client: Client, model: str, *, patience_s: float = PATIENCE_S) -> str | None:
@@ -39,11 +27,11 @@ def unserved(client: Client, model: str, *, patience_s: float = PATIENCE_S) -> s
     pause = threading.Event()
     try:
         while True:
-            state = client.ask(model_state(client.prefix, model), until=deadline)
+            state = client.ask(service(client.prefix, model), until=deadline)
             if state.workers:
                 return None
             if deadline.remaining_s(time.monotonic()) < PAUSE_S:
-                return refusal(model, client.ask(served_models(client.prefix)))
+                return refusal(model, state.served)
             pause.wait(PAUSE_S)
     except RpcError:
         return None
@@ -51,5 +39,6 @@ def unserved(client: Client, model: str, *, patience_s: float = PATIENCE_S) -> s
 
 def refusal(model: str, served: Sequence[str]) -> str:
     """Return what a command says of a model that nobody serves."""
-    others = f"served are {', '.join(served)}" if served else "no model is served"
+    more = ", …" if len(served) > MAX_NAMES else ""
+    others = f"served are {', '.join(served[:MAX_NAMES])}{more}" if served else "no model is served"
     return f"no live worker serves {model}; {others}; --wait waits for one, penstock worker --models {model} starts one"

@@ -321,7 +321,7 @@ def test_dead_retry_tells_what_cannot_be(redis_settings: RedisSettings, make_con
 def test_bench(start_worker: StartWorker, redis_settings: RedisSettings) -> None:
     """`bench` calls a running worker at every level and tells throughput and latencies."""
     ended = penstock("bench", settings=redis_settings)
-    assert (ended.returncode, ended.stderr.startswith("penstock: unavailable: no live worker")) == (1, True)
+    assert (ended.returncode, ended.stderr.startswith("penstock: no live worker serves echo")) == (3, True)
 
     start_worker("echo", "tests.models:Upper")
     arguments = ("bench", "--in-flight", "1,32", "--seconds", "0.2")
