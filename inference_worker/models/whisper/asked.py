@@ -113,6 +113,7 @@ class Heard:
         language_probability: of the language detected; 1 if it was given.
         context: tokens that every window is conditioned on.
         channel: which channel this is, counted from 1; None for all of them mixed.
+        language_window: where the language is detected; None for the first window that is decoded.
     """
 
     asked: Asked
@@ -122,6 +123,7 @@ class Heard:
     language_probability: float = 1.0
     context: tuple[int, ...] = ()
     channel: int | None = None
+    language_window: Window | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,11 @@ class Piece:
     def part(self, window: Window, segments: Sequence[Mapping[str, Any]]) -> "Piece":
         """Return another part of the same window; `segments` are those in front of it."""
         return replace(self, window=window, unit_window=self.whole, segments=segments)
+
+    @property
+    def previous_end_s(self) -> float:
+        """The end of the segment in front, in seconds of this part; 0 without one."""
+        return max(0.0, self.segments[-1]["end"] - self.start_s) if self.segments else 0.0
 
     @property
     def frames(self) -> int:

@@ -8,7 +8,7 @@ the same alone and together, as every row has its own prompt and its own beam.
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -23,10 +23,14 @@ from numpy.typing import NDArray
 from inference_worker.media.recording import RATE
 from inference_worker.models.whisper.asked import Heard, Piece
 from inference_worker.models.whisper.context import context_of
+from inference_worker.models.whisper.windows import Window
 
 FULL_SCALE = 32768.0
 
 NOTHING = np.zeros(RATE // 10, np.int16)
+
+PROMPT_TOKENS = 5
+"""The most tokens of a prompt behind its context: that of the context's start, language, task and the like."""
 
 TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)
 """What a window is decoded at again, one after the other, if what came out looks wrong; openai-whisper's."""
@@ -78,8 +82,6 @@ class Decoder:
     def __init__(self, model: WhisperModel, threads: int) -> None:
         self.model = model
         self.tokenizer = cache(self._tokenizer)
-        # CTranslate2 stops there, as openai-whisper does: half of the decoder's positions
-        self.token_limit = model.max_length // 2
         self._pool = ThreadPoolExecutor(threads, "features")
 
     def _tokenizer(self, language: str, task: str) -> Tokenizer:
@@ -106,21 +108,36 @@ class Decoder:
         features: NDArray[np.float32] = pad_or_trim(self.model.feature_extractor(sound)[..., :-1], piece.frames)
         return features
 
-    def detect(self, pieces: Sequence[Piece], encoded: ctranslate2.StorageView) -> None:
-        """Note the language of the recordings that have none yet, each by its first window here."""
-        unknown = [index for index, piece in enumerate(pieces) if piece.heard.language is None]
-        if not unknown:
-            return
+    def token_limit(self, piece: Piece) -> int:
+        """Return how many tokens a pass writes at most: CTranslate2 stops there.
+
+        They are half of the decoder's positions, as in openai-whisper, or fewer behind a long context.
+        """
+        positions: int = self.model.max_length
+        return min(positions // 2, positions - len(piece.heard.context) - PROMPT_TOKENS)
+
+    def detect(self, pieces: Sequence[Piece], encoded: ctranslate2.StorageView | None = None) -> None:
+        """Note the language of the recordings that have none yet, each by the window in which speech begins.
+
+        `encoded` is the encoder's output for the pieces. A window that is not among them is encoded here.
+        """
+        unknown = {id(piece.heard): piece for piece in reversed(pieces) if piece.heard.language is None}
         if not self.model.model.is_multilingual:
-            for index in unknown:
-                pieces[index].heard.language = "en"
+            for piece in unknown.values():
+                piece.heard.language = "en"
             return
-        likely = self.model.model.detect_language(encoded)
-        # the last one noted is the first one there
-        for index in reversed(unknown):
-            token, probability = likely[index][0]
-            pieces[index].heard.language = token.removeprefix("<|").removesuffix("|>")
-            pieces[index].heard.language_probability = float(probability)
+        spoken = [replace(piece, window=piece.heard.language_window or piece.window) for piece in unknown.values()]
+        rows = {_place(piece): row for row, piece in enumerate(pieces)} if encoded else {}
+        absent = [piece for piece in spoken if _place(piece) not in rows]
+        if encoded and len(absent) < len(spoken):
+            likely = self.model.model.detect_language(encoded)
+            for piece in spoken:
+                if _place(piece) in rows:
+                    _note(piece.heard, likely[rows[_place(piece)]])
+        if absent:
+            likely = self.model.model.detect_language(self.encode(absent))
+            for piece, each in zip(absent, likely, strict=True):
+                _note(piece.heard, each)
 
     def decode(
         self,
@@ -132,7 +149,7 @@ class Decoder:
 
         `going_on` is called between one temperature and the next.
         """
-        found = self._generate(pieces, encoded, {"beam_size": pieces[0].heard.asked.beam_size})
+        found = self.search(pieces, encoded)
         tried = [[each] for each in found]
         for temperature in TEMPERATURES:
             again = [index for index, each in enumerate(found) if each.doubtful]
@@ -146,6 +163,10 @@ class Decoder:
                 tried[index].append(each)
                 found[index] = each
         return [each if not each.doubtful else _best(tried[index]) for index, each in enumerate(found)]
+
+    def search(self, pieces: Sequence[Piece], encoded: ctranslate2.StorageView) -> list[Decoded]:
+        """Return the likeliest text of each window, found by beam search at temperature 0."""
+        return self._generate(pieces, encoded, {"beam_size": pieces[0].heard.asked.beam_size})
 
     def _generate(
         self,
@@ -182,6 +203,18 @@ class Decoder:
 def _context(heard: Heard, tokenizer: Tokenizer) -> list[int]:
     """Return the tokens in front of a prompt: the caller's text, if there is any."""
     return [tokenizer.sot_prev, *heard.context] if heard.context else []
+
+
+def _place(piece: Piece) -> tuple[int, Window]:
+    """Return which recording it is of, and which window."""
+    return id(piece.heard), piece.window
+
+
+def _note(heard: Heard, likely: Sequence[tuple[str, float]]) -> None:
+    """Note the most likely language of a recording."""
+    token, probability = likely[0]
+    heard.language = token.removeprefix("<|").removesuffix("|>")
+    heard.language_probability = float(probability)
 
 
 def _sampling(temperature: float) -> Mapping[str, Any]:

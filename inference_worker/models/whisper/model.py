@@ -93,10 +93,13 @@ class Whisper(Model):
         return resident_bytes() if self._device.type == "cpu" else -free_bytes(self._device)
 
     def warm_up(self) -> None:
-        """Hear a second of silence, and look for speech in it."""
+        """Decode a second of silence once, and look for speech in it."""
         silence = Recording(np.zeros(RATE, np.int16))
-        for asked in (Asked(), Asked(vad=True)):
-            self.infer(self._units(silence, asked))
+        speech.stretches(silence.samples)
+        piece = Piece(Heard(Asked(), silence.duration_s, truncated=False), Window(0, RATE), silence)
+        encoded = self._decoder.encode([piece])
+        self._decoder.detect([piece], encoded)
+        self._decoder.search([piece], encoded)
 
     def prepare(self, op: str, given: Any, options: Mapping[str, Any]) -> list[Unit]:
         """Return the windows of a recording, each of cost 1; only those asked for alike share a pass."""
@@ -115,15 +118,23 @@ class Whisper(Model):
         heard = Heard(
             asked, recording.duration_s, recording.truncated, asked.language, context=context, channel=channel
         )
-        places = windows.pack(speech.stretches(recording.samples)) if asked.vad else windows.cut(recording.samples)
-        # a recording without speech still has a language and a length to be told
-        places = places or [Window(0, 0)]
+        places = _places(recording, vad=asked.vad)
+        if asked.language is None:
+            heard.language_window = speech.first(recording.samples, places) or windows.cut(recording.samples)[0]
         recording.rest()
-        pieces = [Piece(heard, place, recording) for place in places]
+        # a recording without speech has one empty window: its language and its length are told all the same
+        pieces = [Piece(heard, place, recording) for place in places or [Window(0, 0)]]
         return [Unit(piece, group=_group(piece)) for piece in pieces]
 
     def infer(self, units: Sequence[Unit]) -> Sequence[Any]:
-        """Return for each window what is known of its recording, and its segments."""
+        """Return for each window what is known of its recording, and its segments; a `FollowUp` for one with a rest."""
+        empty = [unit.data for unit in units if not unit.data.duration_s]
+        self._decoder.detect(empty)
+        spoken = [unit for unit in units if unit.data.duration_s]
+        outputs = iter(self._decode(spoken) if spoken else ())
+        return [next(outputs) if unit.data.duration_s else (unit.data.heard, []) for unit in units]
+
+    def _decode(self, units: Sequence[Unit]) -> Sequence[Any]:
         pieces: list[Piece] = [unit.data for unit in units]
         encoded = self._decoder.encode(pieces)
         self._decoder.detect(pieces, encoded)
@@ -141,7 +152,12 @@ class Whisper(Model):
     def _complete(self, piece: Piece, decoded: Decoded) -> rests.Part:
         """Return the tokens that are complete, and the part of the window that needs another pass, if there is one."""
         begin = self._tokenizer(piece).timestamp_begin
-        return rests.complete_part(piece, decoded, timestamp_begin=begin, limit=self._decoder.token_limit)
+        tokens, rest = rests.complete_part(
+            piece, decoded, timestamp_begin=begin, limit=self._decoder.token_limit(piece)
+        )
+        if rest and not speech.may_be_in(piece.recording.part(*rest)):
+            rest = None
+        return tokens, rest
 
     def _output(self, unit: Unit, rest: Window | None, found: list[dict[str, Any]]) -> Any:
         """Return what is known of the recording and the window's segments, or the rest of the window as a follow-up."""
@@ -156,7 +172,8 @@ class Whisper(Model):
         return self._decoder.tokenizer(piece.heard.language or "en", piece.heard.asked.task)
 
     def _stretches(self, piece: Piece, tokens: Sequence[int]) -> list[segments.Stretch]:
-        return segments.stretches(tokens, self._tokenizer(piece).timestamp_begin, piece.duration_s)
+        begin = self._tokenizer(piece).timestamp_begin
+        return segments.stretches(tokens, begin, piece.duration_s, piece.previous_end_s)
 
     def keep(self, unit: Unit, output: Any) -> Any:
         """Return the segments of a window, where it lies, and what is known of its recording by now."""
@@ -184,6 +201,14 @@ class Whisper(Model):
         """Return device, memory of the weights, number of languages, and what is computed in."""
         told = {"device": str(self._device), "bytes": str(self._bytes), "compute": self._compute}
         return {**told, "languages": str(len(self._languages))}
+
+
+def _places(recording: Recording, *, vad: bool) -> list[Window]:
+    """Return the windows to decode: those the detector chooses, or all in which speech may be."""
+    if vad:
+        return windows.pack(speech.stretches(recording.samples))
+    cut = windows.cut(recording.samples)
+    return [window for window in cut if speech.may_be_in(recording.samples[window.start : window.stop])]
 
 
 def _group(piece: Piece) -> Hashable:

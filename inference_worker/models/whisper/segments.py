@@ -41,9 +41,21 @@ def complete_part(tokens: Sequence[int], timestamp_begin: int) -> tuple[Sequence
     return tokens[: pairs[-1]], (tokens[pairs[-1]] - timestamp_begin) * TICK_S
 
 
-def stretches(tokens: Sequence[int], timestamp_begin: int, duration_s: float) -> list[Stretch]:
-    """Return the runs of text between timestamps; text without one behind it lasts until the window ends."""
-    return [found for found in _runs(tokens, timestamp_begin, duration_s) if found.end > found.start]
+def stretches(
+    tokens: Sequence[int], timestamp_begin: int, duration_s: float, previous_end: float = 0.0
+) -> list[Stretch]:
+    """Return the runs of text between timestamps; text without one behind it lasts until the window ends.
+
+    None begins before `previous_end`, where the segment in front of the window ends: a rest begins in the gap between
+    two words, which may lie in front of the timestamp.
+    """
+    runs = [run for run in _runs(tokens, timestamp_begin, duration_s) if run.end > run.start]
+    for run in runs:
+        if run.start < previous_end:
+            run.start = previous_end
+            run.end = max(run.end, previous_end + TICK_S)
+        previous_end = run.end
+    return runs
 
 
 def _runs(tokens: Sequence[int], timestamp_begin: int, duration_s: float) -> Iterator[Stretch]:

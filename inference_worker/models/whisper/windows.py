@@ -55,7 +55,7 @@ def cut(samples: NDArray[np.int16]) -> list[Window]:
 
 def _end(samples: NDArray[np.int16]) -> int:
     """Return where a full window is to end, in samples from its start."""
-    loudness = _loudness(samples)
+    loudness = loudness_of(samples)
     quiet = loudness < QUIET * np.percentile(loudness, 90)
     first = (WINDOW - SEARCHED) // FRAME
     pauses = [run for run in _runs(quiet) if run.start >= first and run.stop - run.start >= PAUSE]
@@ -67,7 +67,7 @@ def _end(samples: NDArray[np.int16]) -> int:
 
 def nearest_gap(samples: NDArray[np.int16], at: int) -> int:
     """Return the middle of the quietest 60 ms within 0.3 s of a sample; the sample itself if speech goes on there."""
-    loudness = _loudness(samples[: len(samples) // FRAME * FRAME])
+    loudness = loudness_of(samples)
     first, last = (max(0, round(at + reach * RATE) // FRAME) for reach in (-NEAR_S, NEAR_S))
     if len(loudness[first:last]) < GAP_FRAMES:
         return at
@@ -77,9 +77,9 @@ def nearest_gap(samples: NDArray[np.int16], at: int) -> int:
     return int((first + np.argmin(near)) * FRAME + GAP_FRAMES * FRAME // 2)
 
 
-def _loudness(samples: NDArray[np.int16]) -> NDArray[np.float32]:
-    """Return the root mean square of each frame; the samples are a whole number of frames."""
-    frames = samples.reshape(-1, FRAME).astype(np.float32)
+def loudness_of(samples: NDArray[np.int16]) -> NDArray[np.float32]:
+    """Return the root mean square of each whole frame of 20 ms."""
+    frames = samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME).astype(np.float32)
     return np.asarray(np.sqrt(np.mean(frames * frames, axis=1)))
 
 

@@ -1,4 +1,4 @@
-"""When each word was said, by the attention of the decoder to the encoder."""
+"""When each word was said, aligned by the attention of the decoder to the encoder."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from faster_whisper.transcribe import merge_punctuations
 from inference_worker.models.whisper.asked import Piece
 from inference_worker.models.whisper.decoding import Decoder, rows
 from inference_worker.models.whisper.segments import FRAMES_PER_S, Stretch
+from inference_worker.models.whisper.word_times import Span, Word, cap_at_sentences, fit_segment, median_of
 
 BEFORE, AFTER = "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、"  # noqa: RUF001 (punctuation of other scripts is meant)
 """Marks that belong to the word behind them, and to the one in front; openai-whisper's."""
@@ -18,7 +19,10 @@ BEFORE, AFTER = "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、"  # noqa: RUF0
 def add_times(
     decoder: Decoder, pieces: Sequence[Piece], found: Sequence[Sequence[Stretch]], encoded: ctranslate2.StorageView
 ) -> None:
-    """Give the stretches of the windows whose callers want it their words, with times in the recording."""
+    """Give the stretches of the windows whose callers want it their words, with times in the recording.
+
+    Each stretch then begins with its first word and ends with its last one.
+    """
     together = defaultdict(list)
     for index, piece in enumerate(pieces):
         if piece.heard.asked.word_timestamps and found[index]:
@@ -29,27 +33,45 @@ def add_times(
         texts = [[token for stretch in found[i] for token in stretch.tokens if token < tokenizer.eot] for i in chosen]
         frames = [max(1, round(pieces[i].duration_s * FRAMES_PER_S)) for i in chosen]
         aligned: Any = decoder.model.find_alignment(tokenizer, texts, rows(encoded, chosen), frames)
-        for index, words in zip(chosen, aligned, strict=True):
-            merge_punctuations(words, BEFORE, AFTER)
-            _share_out(words, found[index], pieces[index].start_s, tokenizer.eot)
+        for index, alignment in zip(chosen, aligned, strict=True):
+            _set_words(pieces[index], found[index], alignment, tokenizer.eot)
 
 
-def _share_out(words: Sequence[dict[str, Any]], found: Sequence[Stretch], start_s: float, eot: int) -> None:
-    """Give each stretch the words of its own tokens."""
-    waiting = iter(words)
-    for stretch in found:
-        stretch.words = []
-        left = sum(token < eot for token in stretch.tokens)
-        while left > 0 and (word := next(waiting, None)) is not None:
-            left -= len(word["tokens"])
-            if word["word"]:
-                stretch.words.append(_timed(word, start_s))
+def _set_words(piece: Piece, stretches: Sequence[Stretch], alignment: list[dict[str, Any]], eot: int) -> None:
+    """Give each stretch of a window the words of its own tokens."""
+    median_s = _cap(alignment)
+    merge_punctuations(alignment, BEFORE, AFTER)
+    words, previous_end = iter(map(_word, alignment)), piece.previous_end_s
+    for stretch in stretches:
+        count, own = sum(token < eot for token in stretch.tokens), []
+        while count > 0 and (word := next(words, None)) is not None:
+            count -= len(word.tokens)
+            own.append(word)
+        own = [word for word in own if word.text]
+        span = Span(stretch.start, stretch.end)
+        span = fit_segment(own, span, median_s=median_s, previous_end=previous_end)
+        stretch.start, stretch.end, previous_end = span.start, span.end, span.end
+        stretch.words = [_timed(word, piece.start_s) for word in own]
 
 
-def _timed(word: dict[str, Any], start_s: float) -> dict[str, Any]:
+def _cap(alignment: Sequence[dict[str, Any]]) -> float:
+    """Cap the words at the edges of sentences, before marks are merged into words; return the median duration."""
+    words = list(map(_word, alignment))
+    median_s = median_of(words)
+    cap_at_sentences(words, median_s)
+    for entry, word in zip(alignment, words, strict=True):
+        entry["start"], entry["end"] = word.start, word.end
+    return median_s
+
+
+def _word(entry: dict[str, Any]) -> Word:
+    return Word(float(entry["start"]), float(entry["end"]), entry["word"], entry["tokens"], float(entry["probability"]))
+
+
+def _timed(word: Word, start_s: float) -> dict[str, Any]:
     return {
-        "start": round(start_s + float(word["start"]), 3),
-        "end": round(start_s + float(word["end"]), 3),
-        "word": word["word"],
-        "probability": float(word["probability"]),
+        "start": round(start_s + word.start, 3),
+        "end": round(start_s + word.end, 3),
+        "word": word.text,
+        "probability": word.probability,
     }

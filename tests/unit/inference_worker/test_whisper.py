@@ -133,9 +133,10 @@ def test_text_behind_the_last_timestamp_is_heard(early: Whisper, count: int, *, 
     segments = transcript["segments"]
     assert transcript["text"].split() == spoken
     assert [segment["id"] for segment in segments] == list(range(len(segments)))
-    assert [(segment["start"], segment["end"]) for segment in segments] == [
-        (start, min(start + 10, count)) for start in range(0, count, 10)
-    ]
+    times = [(segment["start"], segment["end"]) for segment in segments]
+    # with words a segment ends with its last word
+    expected = [(start, min(start + 10, count)) for start in range(0, count, 10)]
+    assert times == [pytest.approx(pair, abs=NEAR_S if word_timestamps else 0.0) for pair in expected]
 
 
 def test_rests_of_several_jobs_share_a_pass(early: Whisper) -> None:
@@ -148,7 +149,7 @@ def test_rests_of_several_jobs_share_a_pass(early: Whisper) -> None:
     second = early.infer(rests)
 
     assert [_rounded(heard(early, [output])) for output in second] == [_rounded(transcript) for transcript in alone]
-    assert {rest.group for rest in rests} == {(True, 5, 0, RESTS_FRAMES)}
+    assert {rest.data.frames for rest in rests} == {RESTS_FRAMES}
 
 
 def test_a_window_heard_in_several_passes_is_kept_whole(early: Whisper) -> None:
@@ -225,6 +226,56 @@ def test_silence_is_no_text(model: Whisper) -> None:
 
     assert (transcript["text"], transcript["segments"], transcript["duration"]) == ("", [], 2.0)
     assert transcript["language"] == "en"
+
+
+@pytest.mark.parametrize("options", [{}, {"vad": True}, {"vad": True, "language": "en"}])
+def test_silence_is_not_decoded(model: Whisper, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]) -> None:
+    """Its language comes from the encoder alone, which is not run either where the language is given."""
+    encoded: list[int] = []
+    encode = Decoder.encode
+
+    def count(decoder: Decoder, pieces: Sequence[Any]) -> Any:
+        encoded.append(len(pieces))
+        return encode(decoder, pieces)
+
+    monkeypatch.setattr(Decoder, "decode", lambda *_: pytest.fail("silence was decoded"))
+    monkeypatch.setattr(Decoder, "encode", count)
+
+    transcript = transcribed(model, [None] * 45, **options)
+
+    assert (transcript["text"], transcript["segments"], transcript["language"]) == ("", [], "en")
+    assert transcript["duration"] == 45.0
+    assert encoded == ([] if "language" in options else [1])
+
+
+def test_windows_of_silence_are_left_out(model: Whisper) -> None:
+    """What is said before and behind them has its time, and the first window with sound decides the language."""
+    spoken = [None] * 30 + words(30) + [None] * 30 + words(5)
+
+    parts = units(model, spoken)
+    transcript = transcribed(model, spoken)
+
+    assert [part.data.window.start // RATE for part in parts] == [30, 90]
+    assert {part.data.heard.language_window for part in parts} == {parts[0].data.window}
+    assert transcript["text"].split() == [word for word in spoken if word]
+    assert [segment["start"] for segment in transcript["segments"]] == [30.0, 90.0]
+
+
+def test_a_rest_of_silence_is_not_decoded(early: Whisper) -> None:
+    """Behind the last timestamp nothing was said."""
+    (unit,) = units(early, [*words(10), *[None] * 10])
+
+    assert not isinstance(early.infer([unit])[0], FollowUp)
+
+
+def test_a_language_window_in_no_pass_yet_is_encoded_for_itself(model: Whisper) -> None:
+    """Windows of a recording may come in any order; the language is that of the window with the first speech."""
+    first, second = units(model, words(40))
+    first.data.heard.language_window = first.data.window
+
+    model.infer([second, units(model, words(3))[0]])
+
+    assert (second.data.heard.language, second.data.heard.language_probability > 0.9) == ("en", True)
 
 
 def test_tones_are_no_speech(model: Whisper) -> None:

@@ -148,3 +148,12 @@ def test_a_rest_begins_in_the_gap_between_two_words(
     cut_at = nearest_gap(sound(*parts), round(at_s * RATE))
 
     assert cut_at / RATE == pytest.approx(cut_s, abs=0.11 if parts[-1][1] == 3000 else 0.3)
+
+
+def test_the_segments_of_a_rest_begin_behind_the_one_in_front() -> None:
+    """A rest that begins in a gap in front of the timestamp does not overlap the segment that ends there."""
+    tokens = [*at(0), *TEXT, *at(0.1, 0.1), *TEXT, *at(4)]
+
+    found = stretches(tokens, BEGIN, 5.0, previous_end=0.2)
+
+    assert [(each.start, each.end) for each in found] == [pytest.approx(pair) for pair in ((0.2, 0.22), (0.22, 4.0))]
