@@ -5,7 +5,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import psutil
 
@@ -101,7 +101,9 @@ class Faults:
         began = time.monotonic()
         deck, poisons = Deck(self._chance), poison_moments(self._chance, seconds)
         while (passed := time.monotonic() - began) < seconds:
-            for _ in self._due(poisons, passed):
+            if poisons and poisons[0] <= passed:
+                # one at a time: a fault that took long lets several fall due
+                poisons.pop(0)
                 self._history.tell("fault", kind="poison")
                 self._crowd.poison()
             self._strike(deck.draw())
@@ -115,11 +117,6 @@ class Faults:
             proxy.lose_no_more()
         self._set_clock(0.0)
         self._history.tell("calm")
-
-    @staticmethod
-    def _due(moments: list[float], passed: float) -> Iterable[float]:
-        while moments and moments[0] <= passed:
-            yield moments.pop(0)
 
     def _strike(self, name: str) -> None:
         berth = self._chance.choice(self._crew.berths)

@@ -19,7 +19,7 @@ from tests.servers import Kind
 from tests.waiting import eventually
 
 LEASE_S = 2.0
-SETTLE_S, GRACE_S, EMPTY_S = 40.0, 5.0, 10.0
+SETTLE_S, GRACE_S, EMPTY_S = 90.0, 5.0, 10.0
 """How long callers have for the jobs they are at, then for giving up; and how long lanes may take to be empty."""
 
 KEEP_S = 3600.0
