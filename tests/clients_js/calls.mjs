@@ -91,7 +91,13 @@ async function vercel(provider, name) {
     },
   };
   if (provider.transcription) {
-    const made = await transcribe({ model: provider.transcription("whisper-1"), audio: recording, maxRetries: 0 });
+    const made = await transcribe({
+      model: provider.transcription("whisper-1"),
+      audio: recording,
+      maxRetries: 0,
+      // only with options of its own does it ask for segments and the language
+      providerOptions: { openai: { timestampGranularities: ["segment"] } },
+    });
     results.text = made.text;
     results.language = made.language ?? null;
     results.seconds = made.durationInSeconds;
