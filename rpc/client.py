@@ -157,15 +157,17 @@ class Client(Caller):
         model: str = "yunet",
         score_threshold: float | None = 0.6,
         nms_threshold: float | None = None,
+        max_side: int | None = None,
         shrink: bool = True,
         **call: Unpack[CallOptions],
     ) -> list[Face]:
         """Return the faces in a picture, the surest first, in pixels of the upright picture as it was given.
 
-        `score_threshold` is the lowest confidence of a face, `nms_threshold` how far two may overlap, both 0 to 1; None
-        leaves it to the worker.
+        `score_threshold` is the lowest confidence of a face, `nms_threshold` how far two may overlap, both 0 to 1;
+        `max_side` is the longest side of the picture as it is searched, 32 to 4096: faces of fewer than some 10 pixels
+        there are not found. None leaves each to the worker.
         """
-        asked = self.asked(model, "detect_faces", plans.face_options(score_threshold, nms_threshold))
+        asked = self.asked(model, "detect_faces", plans.face_options(score_threshold, nms_threshold, max_side))
         return self.carry_out(plans.detect_faces(asked, image, call, sees=self._sees(model, asked=shrink)))
 
     def transcribe(

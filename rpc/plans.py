@@ -239,14 +239,19 @@ def _picture(asked: Asked, image: Any, sees: str) -> Sent:
     return inputs.picture(image, sees, most_bytes=asked.max_input_bytes)
 
 
-def face_options(score_threshold: float | None, nms_threshold: float | None) -> dict[str, Any]:
+def face_options(
+    score_threshold: float | None, nms_threshold: float | None, max_side: int | None = None
+) -> dict[str, Any]:
     """Return the options of `detect_faces`, without those left to the worker."""
-    thresholds = {"score_threshold": score_threshold, "nms_threshold": nms_threshold}
-    return {name: value for name, value in thresholds.items() if value is not None}
+    options = {"score_threshold": score_threshold, "nms_threshold": nms_threshold, "max_side": max_side}
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def detect_faces(asked: Asked, image: Any, call: CallOptions, *, sees: str) -> Plan[list[Face]]:
     """Plan the faces of a picture, in its own upright pixels."""
+    max_side = asked.options.get("max_side")
+    if sees and isinstance(max_side, int) and max_side > 0:
+        sees = f"<={max_side}"
     sent = _picture(asked, image, sees)
     job = requests.job(asked, [sent.given], call)
 

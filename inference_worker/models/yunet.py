@@ -6,16 +6,17 @@ import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from inference_worker.media import images
 from inference_worker.memory import resident_bytes
+from inference_worker.models import face_tiles
 from inference_worker.models.base import InvalidInput, Model, Outcome, Runtime, Unit, failed_inputs
 from inference_worker.weights import PUBLISHED, locate, loose
 from rpc import pictures
@@ -25,8 +26,11 @@ WEIGHTS = PUBLISHED["yunet"]
 
 FILE = WEIGHTS.single
 
-LONG_SIDE = 1280
-"""A larger picture is shrunk to this: YuNet is trained on faces of 10 to 300 pixels, and misses what is larger."""
+LONG_SIDE = face_tiles.TILE_SIDE
+"""A larger picture is shrunk to this unless the option `max_side` says otherwise."""
+
+SMALLEST_SIDE, LARGEST_SIDE = 32, 4096
+"""Range of `max_side`: above it, pictures that wait would take gigabytes."""
 
 SCORE, OVERLAP = 0.6, 0.3
 """Thresholds of score and of overlap unless a caller gives others; the origin's."""
@@ -60,7 +64,7 @@ class YuNet(Model):
     partial = True
     # a pass is pictures of any sizes side by side, one a thread: nothing is padded, nothing gained by waiting
     overhead = 0
-    held = 32
+    held = 16
 
     def __init__(self, runtime: Runtime) -> None:
         super().__init__(runtime)
@@ -108,10 +112,12 @@ class YuNet(Model):
     def prepare(self, op: str, given: Any, options: Mapping[str, Any]) -> list[Unit]:
         """Return the picture, shrunk if it is larger than YuNet sees; each costs one of the pass."""
         del op
-        score, overlap = _thresholds(options)
-        pixels, size = images.shrunk(given, _cap, most_pixels=self.runtime.max_image_pixels)
+        score, overlap, max_side = _checked_options(options)
+        cap = partial(pictures.cap, long_side=max_side)
+        pixels, size = images.shrunk(given, cap, most_pixels=self.runtime.max_image_pixels)
         bgr = np.ascontiguousarray(pixels[:, :, ::-1])
-        return [Unit(Asked(bgr, size, score, overlap))]
+        cost = len(face_tiles.tiles(pixels.shape[1], pixels.shape[0]))
+        return [Unit(Asked(bgr, size, score, overlap), cost=cost)]
 
     def infer(self, units: Sequence[Unit]) -> Sequence[Mapping[str, Any]]:
         """Return the faces of each picture, the surest first."""
@@ -119,16 +125,35 @@ class YuNet(Model):
 
     def _detect(self, asked: Asked) -> Mapping[str, Any]:
         height, width = asked.pixels.shape[:2]
+        groups = [
+            face_tiles.own_faces(self._rows(asked.pixels[_part(tile)], asked), tile)
+            for tile in face_tiles.tiles(width, height)
+        ]
+        too_large, large = self._large_faces(asked)
+        rows = face_tiles.merged([too_large, *groups, large], asked.overlap, MOST_FACES)
+        scale = np.array([asked.size[0] / width, asked.size[1] / height])
+        faces = [_face(row, scale, asked.size) for row in rows]
+        return {"faces": faces, "width": asked.size[0], "height": asked.size[1]}
+
+    def _large_faces(self, asked: Asked) -> tuple[face_tiles.Rows, face_tiles.Rows]:
+        """Return the faces of the whole picture at a small size; see `face_tiles.by_size`."""
+        height, width = asked.pixels.shape[:2]
+        size = face_tiles.overview_size(width, height)
+        if size is None:
+            return np.zeros((0, 15)), np.zeros((0, 15))
+        small = cv2.resize(asked.pixels, size, interpolation=cv2.INTER_AREA)
+        rows = face_tiles.scaled(self._rows(small, asked), width / size[0], height / size[1])
+        return face_tiles.by_size(rows, width, height)
+
+    def _rows(self, pixels: NDArray[np.uint8], asked: Asked) -> face_tiles.Rows:
+        """Return the faces that the network finds in a picture of the size it is given in, (n, 15)."""
         detector = self._detector()
-        detector.setInputSize((width, height))
+        detector.setInputSize((pixels.shape[1], pixels.shape[0]))
         detector.setScoreThreshold(asked.score)
         detector.setNMSThreshold(asked.overlap)
-        rows: Any = detector.detect(asked.pixels)[1]
-        scale = np.array([asked.size[0] / width, asked.size[1] / height])
-        # none at all is told as None
-        found = [] if rows is None else sorted(rows.tolist(), key=lambda row: -row[-1])
-        faces = [_face(np.array(row), scale, asked.size) for row in found]
-        return {"faces": faces, "width": asked.size[0], "height": asked.size[1]}
+        rows: Any = detector.detect(np.ascontiguousarray(pixels))[1]
+        # OpenCV returns None where it finds none
+        return np.zeros((0, 15)) if rows is None else np.asarray(rows, np.float64)
 
     def _detector(self) -> cv2.FaceDetectorYN:
         detector: cv2.FaceDetectorYN | None = getattr(self._mine, "detector", None)
@@ -149,20 +174,28 @@ class YuNet(Model):
         return {"device": "cpu", "bytes": str(self._bytes), "sees": f"<={LONG_SIDE}"}
 
 
-def _cap(picture: Image.Image) -> Image.Image:
-    return pictures.cap(picture, LONG_SIDE)
+def _part(tile: face_tiles.Tile) -> tuple[slice, slice]:
+    left, top, right, bottom = tile.seen
+    return slice(top, bottom), slice(left, right)
 
 
-def _thresholds(options: Mapping[str, Any]) -> tuple[float, float]:
-    known = {"score_threshold": SCORE, "nms_threshold": OVERLAP}
+def _checked_options(options: Mapping[str, Any]) -> tuple[float, float, int]:
+    """Return the thresholds of score and overlap and the longest side; raise `InvalidInput` naming a wrong one."""
+    known = {"score_threshold": SCORE, "nms_threshold": OVERLAP, "max_side": LONG_SIDE}
     options = {name: value for name, value in options.items() if value is not None}
     for name, value in options.items():
         if name not in known:
             raise InvalidInput(f"option {name!r:.100} is none of {', '.join(known)}")
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        if name != "max_side" and (
+            isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1
+        ):
             raise InvalidInput(f"option {name} is {value!r:.100}, not a number from 0 to 1")
-    score, overlap = ({**known, **options}[name] for name in known)
-    return float(score), float(overlap)
+    score, overlap, max_side = ({**known, **options}[name] for name in known)
+    if isinstance(max_side, bool) or not isinstance(max_side, int) or not SMALLEST_SIDE <= max_side <= LARGEST_SIDE:
+        raise InvalidInput(
+            f"option max_side must be a whole number from {SMALLEST_SIDE} to {LARGEST_SIDE}, got {max_side!r:.100}"
+        )
+    return float(score), float(overlap), max_side
 
 
 def _face(row: NDArray[np.float64], scale: NDArray[np.float64], size: tuple[int, int]) -> Mapping[str, Any]:

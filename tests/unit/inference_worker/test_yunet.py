@@ -37,6 +37,10 @@ WRONG_OPTIONS = [
     ({"score_threshold": True}, "score_threshold"),
     ({"nms_threshold": -0.1}, "nms_threshold"),
     ({"nms_threshold": float("nan")}, "nms_threshold"),
+    ({"max_side": 31}, "max_side must be a whole number from 32 to 4096, got 31"),
+    ({"max_side": 4097}, "max_side"),
+    ({"max_side": 1280.0}, "max_side"),
+    ({"max_side": True}, "max_side"),
 ]
 
 MISTAKEN = [
@@ -129,12 +133,12 @@ def test_a_large_picture_is_shrunk_and_its_boxes_are_not(model: YuNet, scale: in
 
 
 def test_width_and_height_are_scaled_each_for_itself(model: YuNet) -> None:
-    """A side that does not shrink to a whole number of pixels bends no box: 2600 x 1001 are seen as 1280 x 493."""
+    """A side that does not shrink to a whole number of pixels bends no box: 2600 x 1001 can be seen as 1280 x 493."""
     width, height = 2600, 1001
     picture = squares_picture((width, height), [(650, 325, 162)])
-    (unit,) = model.prepare("detect_faces", picture, {})
+    (unit,) = model.prepare("detect_faces", picture, {"max_side": 1280})
     assert unit.data.pixels.shape == (493, 1280, 3)
-    ((x, y, w, h),) = boxes(detected(model, picture)[0])
+    ((x, y, w, h),) = boxes(detected(model, picture, max_side=1280)[0])
     # what is seen lies between the cells, so the box is that of the nearest ones
     assert (w, h) == (pytest.approx(80 * width / 1280, abs=0.01), pytest.approx(80 * height / 493, abs=0.01))
     columns, rows = x / (16 * width / 1280), y / (16 * height / 493)
@@ -268,7 +272,7 @@ def test_failed_pictures_are_named_and_the_others_answered(model: YuNet) -> None
 
 def test_answers_are_plain_numbers(model: YuNet) -> None:
     """What goes on the wire are floats and ints of Python."""
-    (found,) = detected(model, squares_picture((2560, 640), [(80, 80, 80)]))
+    (found,) = detected(model, squares_picture((2 * LONG_SIDE, 640), [(80, 80, 80)]))
     (face,) = found["faces"]
     numbers = [*face["bbox"], face["confidence"], *(value for point in face["landmarks"] for value in point)]
     assert {type(number) for number in numbers} == {float}
@@ -281,7 +285,7 @@ def test_it_tells_what_it_takes_and_sees(model: YuNet, weights: Path) -> None:
     assert model.needs() == size
     about = model.about()
     assert about["device"] == "cpu"
-    assert about["sees"] == "<=1280"
+    assert about["sees"] == "<=1792"
     assert int(about["bytes"]) >= size
 
 
@@ -362,6 +366,41 @@ def test_a_directory_without_one_network_is_refused(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"")
     with pytest.raises(ValueError, match=r"has 2 \.onnx files"):
         loaded(tmp_path)
+
+
+def test_small_faces_of_a_large_picture_are_found_in_tiles(model: YuNet) -> None:
+    """With a larger `max_side` each face is found once, also where tiles meet; the default misses small ones."""
+    squares = [(x, y, 40) for x in range(80, 3900, 328) for y in range(80, 2200, 328)]
+    picture = squares_picture((4000, 2400), squares)
+
+    (found,) = detected(model, picture, max_side=4000)
+
+    assert sorted(np.round(boxes(found)).tolist()) == sorted([x, y, side, side] for x, y, side in squares)
+    assert len(detected(model, picture)[0]["faces"]) < len(squares)
+
+
+def test_a_face_too_large_for_a_tile_is_found_in_the_overview(model: YuNet) -> None:
+    """A face as wide as the picture's half is found, once, in pixels of the picture."""
+    (found,) = detected(model, squares_picture((1280, 1280), [(384, 256, 640)]))
+
+    assert np.abs(boxes(found) - (384, 256, 640, 640)).max() <= NEAR
+
+
+@real_file
+def test_the_real_one_finds_faces_of_every_size(real: YuNet) -> None:
+    """A face that fills its picture is found at any size, and so are a hundred small ones at 4000 x 3000."""
+    pytest.importorskip("skimage")
+    portrait = Image.open(BytesIO((resources.files("skimage") / "data" / "astronaut.png").read_bytes())).convert("RGB")
+    head = portrait.crop((140, 20, 320, 220))
+    for width in (300, 1280, 3000):
+        (found,) = detected(real, np.asarray(head.resize((width, width * 200 // 180))))
+        (face,) = found["faces"]
+        assert face["confidence"] > 0.9
+        assert face["bbox"][2] == pytest.approx(width / 2, rel=0.1)
+    crowd, small = Image.new("RGB", (4000, 3000), (120, 130, 125)), head.resize((54, 60))
+    for index in range(100):
+        crowd.paste(small, (40 + 400 * (index % 10), 30 + 300 * (index // 10)))
+    assert len(detected(real, np.asarray(crowd), max_side=4000)[0]["faces"]) == 100
 
 
 @real_file
