@@ -15,7 +15,9 @@ def parser() -> argparse.ArgumentParser:
     """Return the command line; what is not given comes from the environment."""
     line = argparse.ArgumentParser("penstock worker", description="Serve models from their Redis streams.")
     line.add_argument(
-        "--models", help="names, name=source, name=family:source or module:Class, by commas; else the four families"
+        "--models",
+        help="names, name=source, name=family:source, module:Class or name=module:Class@source, by commas;"
+        " else the four families",
     )
     line.add_argument(
         "--standins", nargs="?", const="all", help="hand-made weights: all, or missing for those not found"

@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import re
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -30,6 +31,9 @@ MODELS = {
 ENCODER = "inference_worker.models.sentence_encoder:SentenceEncoder"
 """What `name=source` loads where neither name nor source says otherwise."""
 
+OWN_CLASS = re.compile(r"(?:(?P<name>[^=]+)=)?(?P<path>[^\W\d][\w.]*:[^\W\d]\w*)(?:@(?P<source>.+))?", re.DOTALL)
+"""A user's own class: `module:Class`, with a name before it or a source behind it."""
+
 STAND_IN = "stand-in"
 
 
@@ -56,6 +60,10 @@ class _Spec:
 
     @classmethod
     def of(cls, text: str) -> "_Spec":
+        if own := OWN_CLASS.fullmatch(text):
+            path, source = own["path"], own["source"] or ""
+            if path.partition(":")[0] not in MODELS and not Path(path).expanduser().exists():
+                return cls(own["name"] or "", path, source)
         name, given, source = text.partition("=")
         family, _, rest = source.partition(":")
         if given and family in MODELS:
@@ -69,8 +77,9 @@ def build(text: str, runtime: Runtime, standins: Standins = Standins()) -> Model
     """Return the model of one entry of `--models`, not yet loaded.
 
     `echo` is a model of the project, `siglip=source` one of its families from other weights, `asr=whisper:source` the
-    same under another name, `name=source` any sentence encoder, `module:Class` a user's own. A source is a directory,
-    a file, a hub id or a name in `PACKAGED`.
+    same under another name, `name=source` any sentence encoder, `module:Class` a user's own,
+    `name=module:Class@source` the same under another name and from a source of its own.
+    A source is a directory, a file, a hub id or a name in `PACKAGED`; a class may read it otherwise.
     """
     spec = _Spec.of(text)
     try:
@@ -114,7 +123,8 @@ def _stood_in(model: Model, kind: type[Model], spec: _Spec, standins: Standins) 
 def _class(path: str) -> type[Model]:
     module, _, attribute = path.partition(":")
     if not module or not attribute:
-        raise RegistryError(f"neither one of {', '.join(MODELS)}, nor name=source, nor module:Class")
+        names = ", ".join(MODELS)
+        raise RegistryError(f"expected one of {names}, name=source, module:Class or name=module:Class@source")
     kind = getattr(importlib.import_module(module), attribute)
     if not (isinstance(kind, type) and issubclass(kind, Model)):
         raise RegistryError(f"{path} is no subclass of inference_worker.models.base.Model")
@@ -127,7 +137,7 @@ def build_all(specs: Sequence[str], runtime: Runtime, standins: Standins = Stand
     names = [model.name for model in models]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
-        raise RegistryError(f"--models: {', '.join(sorted(twice))} is named twice")
+        raise RegistryError(f"--models: {', '.join(sorted(twice))} is named twice; name=… gives one another name")
     return models
 
 

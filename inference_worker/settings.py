@@ -83,7 +83,8 @@ class WorkerSettings(BaseModel):
     """What a worker process is told.
 
     Attributes:
-        models: what to serve: a name, `name=source`, `name=family:source` or `module:Class`; none of it means the
+        models: what to serve: a name, `name=source`, `name=family:source`, `module:Class` or
+            `name=module:Class@source`; none of it means the
             four families, less what the flags below switch off.
         asr_model: what `whisper` loads where no source is given: a size, a directory or a hub id.
         vision_model: the same for `siglip`.

@@ -17,6 +17,7 @@ from rpc.aio_loops import Loops
 from rpc.attempts import said_before, while_away
 from rpc.deadlines import Deadline
 from rpc.errors import QueueFull, RpcError, Timeout, Unavailable
+from rpc.inputs import sendable
 from rpc.keys import check_job_id, check_model
 from rpc.messages import Job, Reply
 from rpc.parts import Progress, progress
@@ -104,7 +105,7 @@ class AsyncCaller:
         With `require_worker`, raises `UnknownModel` or `Unavailable` if nobody serves the model. The job may wait an
         hour to be started unless `timeout_s` is given.
         """
-        job = requests.queued_job(Asked(model, op, options or {}), inputs, call)
+        job = requests.queued_job(Asked(model, op, options or {}), sendable(inputs), call)
         deadline = requests.deadline(call)
         await self._require_worker(model, call, deadline)
         await self._submit([job], deadline)

@@ -18,6 +18,7 @@ from rpc.connection import BlockingConnection
 from rpc.deadlines import Deadline
 from rpc.errors import QueueFull, RpcError, Timeout, Unavailable
 from rpc.forks import forks
+from rpc.inputs import sendable
 from rpc.keys import check_job_id, check_model, reply_channel
 from rpc.listener import Listener, Slot
 from rpc.messages import Job, Reply
@@ -133,7 +134,7 @@ class Caller:
         With `require_worker`, raises `UnknownModel` or `Unavailable` if nobody serves the model. The job may wait an
         hour to be started unless `timeout_s` is given.
         """
-        job = requests.queued_job(Asked(model, op, options or {}), inputs, call)
+        job = requests.queued_job(Asked(model, op, options or {}), sendable(inputs), call)
         deadline = requests.deadline(call)
         self._require_worker(model, call, deadline)
         self._submit([job], deadline)

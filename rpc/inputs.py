@@ -3,7 +3,7 @@
 import importlib.util
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -72,11 +72,26 @@ def picture(image: Any, sees: str, *, most_bytes: int) -> Sent:
         return _encoded(_read(_path(image), most_bytes), sees)
     if isinstance(image, bytes | bytearray | memoryview):
         return _encoded(bytes(image), sees)
-    if any(kind.__module__.partition(".")[0] == "PIL" for kind in type(image).__mro__):
+    if _is_pillow(image):
         return _pixels(_decoded(image), sees)
     if isinstance(image, np.ndarray):
         return _pixels(image, sees)
     raise InvalidInput(f"an image is bytes, a path, a PIL image, an array or a reference, not {type(image).__name__}")
+
+
+def sendable(items: Sequence[Any]) -> Sequence[Any]:
+    """Return inputs of any op as they travel: PIL images as their pixels, uint8 (h, w, 3), anything else as it is.
+
+    Raises:
+        InvalidInput: a PIL image that has no pixels to send.
+    """
+    if isinstance(items, str | bytes) or not isinstance(items, Sequence):
+        return items
+    return [_decoded(item) if _is_pillow(item) else item for item in items]
+
+
+def _is_pillow(item: Any) -> bool:
+    return any(kind.__module__.partition(".")[0] == "PIL" for kind in type(item).__mro__)
 
 
 @cache

@@ -109,7 +109,8 @@ class Plan(Generic[T]):
 
 def any_op(asked: Asked, given: Sequence[Any], call: CallOptions) -> Plan[Mapping[str, Any]]:
     """Plan one job of any op; the answer is its result."""
-    return Plan([requests.job(asked, given, call)], call, lambda replies: requests.result_of(replies[0]))
+    job = requests.job(asked, inputs.sendable(given), call)
+    return Plan([job], call, lambda replies: requests.result_of(replies[0]))
 
 
 def embed_text(asked: Asked, text: str, call: CallOptions, dimensions: int | None = None) -> Plan[Vector | Embeddings]:

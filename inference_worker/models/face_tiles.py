@@ -82,7 +82,8 @@ def overview_size(width: int, height: int) -> tuple[int, int] | None:
 
 def scaled(rows: Rows, horizontal: float, vertical: float) -> Rows:
     """Return faces in a picture of another size."""
-    return rows * np.array([*(horizontal, vertical) * 7, 1.0])
+    resized: Rows = rows * np.array([*(horizontal, vertical) * 7, 1.0])
+    return resized
 
 
 def own_faces(rows: Rows, tile: Tile) -> Rows:
@@ -91,7 +92,8 @@ def own_faces(rows: Rows, tile: Tile) -> Rows:
     centres = moved[:, :2] + moved[:, 2:4] / 2
     left, top, right, bottom = tile.own
     inside = (centres[:, 0] >= left) & (centres[:, 0] < right) & (centres[:, 1] >= top) & (centres[:, 1] < bottom)
-    return moved[inside]
+    kept: Rows = moved[inside]
+    return kept
 
 
 def by_size(rows: Rows, width: int, height: int) -> tuple[Rows, Rows]:
@@ -120,4 +122,5 @@ def _overlaps(row: NDArray[np.float64], others: Rows) -> NDArray[np.float64]:
     far = np.minimum(row[:2] + row[2:4], others[:, :2] + others[:, 2:4])
     shared = np.clip(far - near, 0, None).prod(axis=1)
     union = row[2:4].prod() + others[:, 2:4].prod(axis=1) - shared
-    return np.divide(shared, union, out=np.zeros(len(others)), where=union > 0)
+    overlaps: NDArray[np.float64] = np.divide(shared, union, out=np.zeros(len(others)), where=union > 0)
+    return overlaps

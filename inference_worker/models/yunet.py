@@ -141,7 +141,7 @@ class YuNet(Model):
         size = face_tiles.overview_size(width, height)
         if size is None:
             return np.zeros((0, 15)), np.zeros((0, 15))
-        small = cv2.resize(asked.pixels, size, interpolation=cv2.INTER_AREA)
+        small: Any = cv2.resize(asked.pixels, size, interpolation=cv2.INTER_AREA)
         rows = face_tiles.scaled(self._rows(small, asked), width / size[0], height / size[1])
         return face_tiles.by_size(rows, width, height)
 

@@ -180,7 +180,7 @@ def test_yunet_gives_what_it_gives_directly(client: Client, direct: dict[str, Mo
     """Alone and many at once, larger than it sees too: within half a pixel."""
     places = [(16 * number + 40, 8 * number + 80, 40) for number in range(12)]
     pictures = [squares_picture((640, 480), [place]) for place in places]
-    pictures += [squares_picture((2560, 1280), [(640, 320, 160)])]
+    pictures += [squares_picture((3584, 1792), [(640, 320, 160)])]
     expected = [called(direct["yunet"], "detect_faces", picture)["images"][0]["faces"] for picture in pictures]
     assert [len(faces) for faces in expected] == [1] * len(pictures)
 

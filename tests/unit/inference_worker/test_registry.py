@@ -1,5 +1,8 @@
 """From names to models."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from inference_worker.memory_demand import misfit
@@ -29,6 +32,38 @@ def test_a_users_own_model_is_served_by_module_and_class() -> None:
     model = build("tests.models:Upper", RUNTIME)
 
     assert (type(model).__name__, model.name, model.runtime) == (Upper.__name__, "upper", RUNTIME)
+
+
+def test_a_users_own_model_takes_a_name_and_a_source() -> None:
+    """`name=module:Class@source` serves one class twice, each under its name and from its source."""
+    models = build_all(
+        ["first=tests.models:Upper@/weights/a=b:c@d", "whisper=tests.models:Upper", "tests.models:Upper@x"], RUNTIME
+    )
+
+    assert [(type(model).__name__, model.name, model.runtime.source) for model in models] == [
+        ("Upper", "first", "/weights/a=b:c@d"),
+        ("Upper", "whisper", ""),
+        ("Upper", "upper", "x"),
+    ]
+    with pytest.raises(RegistryError, match="upper is named twice; name=… gives one another name"):
+        build_all(["tests.models:Upper", "tests.models:Upper@x"], RUNTIME)
+
+
+def test_a_directory_with_a_colon_in_its_name_is_a_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path that exists is a source, though a class could be written so."""
+    (tmp_path / "weights:v1").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    model = build("mine=weights:v1", RUNTIME)
+
+    assert (type(model).__name__, model.runtime.source) == ("SentenceEncoder", "weights:v1")
+
+
+@pytest.mark.parametrize("spec", ["mine=tests.models:Nothing", "mine=nowhere:Upper@x", "mine=json:loads"])
+def test_a_class_that_is_not_there_is_refused_by_its_entry(spec: str) -> None:
+    """The message has the whole entry as it was given."""
+    with pytest.raises(RegistryError, match=re.escape(f"--models {spec}: ")):
+        build(spec, RUNTIME)
 
 
 def test_a_source_with_a_name_is_an_encoder_of_that_name() -> None:
@@ -114,14 +149,14 @@ def test_a_budget_may_be_for_a_model_of_another_engine() -> None:
 @pytest.mark.parametrize(
     ("spec", "complaint"),
     [
-        ("nothing", r"neither one of echo, minilm, .*, nor name=source, nor module:Class"),
+        ("nothing", r"expected one of echo, minilm, .*, name=source, module:Class"),
         ("no.such.module:Model", r"No module named 'no'"),
         ("tests.models:Missing", r"has no attribute 'Missing'"),
         ("tests.models:GATE_S", r"no subclass of inference_worker.models.base.Model"),
         ("rpc.keys:Keys", r"no subclass of inference_worker.models.base.Model"),
         ("a b=/weights", r"model name 'a b' is not"),
         ("inference_worker.models.base:Model", r"Model"),
-        (":", r"neither one of"),
+        (":", r"expected one of"),
         (":Model", r"--models :Model"),
         ("tests.models:", r"--models tests.models:"),
     ],

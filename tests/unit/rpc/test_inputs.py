@@ -272,3 +272,14 @@ def test_a_reference_is_left_to_the_worker() -> None:
 
     assert reference is inputs.recording(reference, most_bytes=1)
     assert inputs.picture(reference, SIGLIP, most_bytes=1) == inputs.Sent(reference, None)
+
+
+def test_pictures_of_pillow_are_inputs_of_any_op() -> None:
+    """A PIL image travels as its pixels, upright and in sRGB, wherever it stands in a list; the rest is as it was."""
+    image = Image.new("RGBA", (5, 4), (10, 200, 30, 255))
+
+    text, pixels, data = inputs.sendable(["a", image, b"b"])
+
+    assert (text, data) == ("a", b"b")
+    assert (pixels.dtype, pixels.shape, pixels[0, 0].tolist()) == (np.uint8, (4, 5, 3), [10, 200, 30])
+    assert inputs.sendable("abc") == "abc"
