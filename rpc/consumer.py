@@ -15,7 +15,7 @@ from rpc.connection import BlockingConnection
 from rpc.deliveries import Claim, Delivery, Hold, Limits, Look, Place, Settlement
 from rpc.entries import Malformed, read_blob, read_job
 from rpc.errors import InvalidInput, JobLost, QueueFull, RpcError
-from rpc.keys import BEGUN, GROUP, LANES, PUT_OFF, RELEASED, SUSPECT, Keys, Lane
+from rpc.keys import BEGUN, GROUP, LANES, PUT_OFF, RELEASED, Keys, Lane
 from rpc.messages import HOUR_MS, JOB_MARGIN_MS, WIRE_VERSION, Blob, Failure, Job
 
 DEAD_KEPT = 1_000
@@ -246,7 +246,9 @@ class Consumer:
         """Give entries back uncounted, for any worker to take at once; a suspect stays one."""
         if holds:
             names = [self.keys.stream(hold.lane) for hold in holds]
-            entries = [part for hold in holds for part in _released(hold)]
+            counts = ["" if hold.count is None else hold.count for hold in holds]
+            told = zip(holds, counts, strict=True)
+            entries = [part for hold, count in told for part in (hold.entry_id, hold.released_to, count)]
             self._connection.send([script("release", names, (GROUP, self.name, *entries))])
 
     def retry(self, delivery: Delivery, *, delay_s: float, count: int | None = None) -> bool:
@@ -279,13 +281,6 @@ class Consumer:
         """Say good-bye; entries still pending stay where other workers find them."""
         names = (self.keys.workers, self.keys.worker(self.name), *map(self.keys.stream, LANES))
         self._connection.send([script("leave", names, (GROUP, self.name))])
-
-
-def _released(hold: Hold) -> tuple[Any, ...]:
-    """Return the entry of a hold, the name that holds it once it is given back, and the count of a suspect."""
-    if hold.count is not None:
-        return hold.entry_id, SUSPECT, hold.count
-    return hold.entry_id, BEGUN if hold.begun else RELEASED, ""
 
 
 def _chunks(settlements: Sequence[Settlement]) -> list[list[Settlement]]:

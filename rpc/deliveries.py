@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rpc.entries import Malformed
-from rpc.keys import BEGUN, DIED, Lane
+from rpc.keys import BEGUN, DIED, RELEASED, SUSPECT, Lane
 from rpc.messages import JOB_MARGIN_MS, Job
 
 Place = tuple[Lane, str]
@@ -133,6 +133,13 @@ class Hold:
     begun: bool = False
     count: int | None = None
     life_ms: int = JOB_MARGIN_MS
+
+    @property
+    def released_to(self) -> str:
+        """The name that holds the entry once it is given back."""
+        if self.count is not None:
+            return SUSPECT
+        return BEGUN if self.begun else RELEASED
 
     @property
     def place(self) -> Place:

@@ -13,10 +13,11 @@ from functools import partial
 from typing import Any
 
 from inference_worker import exits
-from inference_worker.engine_plan import SHARED, name_of
+from inference_worker.engine_plan import SHARED
 from inference_worker.settings import WorkerSettings
 from inference_worker.supervisor.admission import Admission
 from inference_worker.supervisor.engine_process import EngineProcess
+from inference_worker.supervisor.engine_state import EngineState, count_engines
 from inference_worker.supervisor.entrance import Entrance
 from inference_worker.supervisor.health import HealthPort
 from inference_worker.supervisor.leases import Death, Leases, progressing
@@ -73,7 +74,7 @@ class Supervisor:
             self,
             registry(
                 EnginesCollector(self._texts),
-                SupervisorCollector(self._counts, self.ready),
+                SupervisorCollector(lambda: count_engines(self._states()), self.ready),
                 LaneCollector(self._lane_states),
             ),
             host=settings.health_host,
@@ -261,23 +262,21 @@ class Supervisor:
     def state(self) -> dict[str, Any]:
         """Return what a person would want to know."""
         engines = self._running()
-        places = dict(self._engines)
         return {
             "worker": ",".join(engine.name for engine in engines),
             "state": self._state(),
             "models": sorted({model for engine in engines for model in engine.models}),
-            "engines": [self._engine_state(place, places.get(place)) for place in range(len(self._plan))],
+            "engines": [state.as_json() for state in self._states()],
             "restarts": sum(restarts.count for restarts in self._restarts),
             "uptime_s": round(time.time() - self._started, 1),
         }
 
-    def _engine_state(self, place: int, engine: EngineProcess | None) -> dict[str, Any]:
-        """Return what a person would want to know of one engine, which may be ended and not yet replaced."""
-        spec, restarts = self._plan[place], self._restarts[place]
-        process = {"name": engine.name, "pid": engine.pid, "ready": engine.ready} if engine else {"ready": False}
-        models = sorted(engine.models) if engine and engine.models else [*map(name_of, spec.models)]
-        given_up = {"given_up": True} if place in self._given_up else {}
-        return {**process, "device": spec.device, "models": models, "restarts": restarts.count, **given_up}
+    def _states(self) -> list[EngineState]:
+        running = dict(self._engines)
+        return [
+            EngineState(spec, running.get(place), self._restarts[place].count, place in self._given_up)
+            for place, spec in enumerate(self._plan)
+        ]
 
     def _state(self) -> str:
         if self._stopping:
@@ -286,15 +285,6 @@ class Supervisor:
 
     def _texts(self) -> Mapping[str, str]:
         return {engine.name: engine.metrics() for engine in self._running() if engine.models}
-
-    def _counts(self) -> Mapping[tuple[str, str], tuple[int, int]]:
-        found: dict[tuple[str, str], tuple[int, int]] = {}
-        for place, spec in enumerate(self._plan):
-            running, count = found.get((spec.device, spec.label), (0, 0))
-            engine = self._engines.get(place)
-            ready = running + bool(engine and engine.ready)
-            found[spec.device, spec.label] = ready, count + self._restarts[place].count
-        return found
 
     def _lane_states(self) -> Iterator[ModelState]:
         for model in sorted({model for engine in self._running() for model in engine.models}):
