@@ -13,6 +13,7 @@ from pydantic_core import to_json
 
 from producers.gateway import scanner, truncation, uploads
 from producers.gateway.desk import Answered, Desk, desk_of
+from producers.gateway.file_texts import disguise
 from producers.gateway.ignored_fields import note_ignored, unknown_fields
 from producers.gateway.problems import Problem, Refused, param_of
 from producers.gateway.prompts import prompt_options
@@ -122,9 +123,11 @@ async def _embed(desk: Desk, request: Request, wanted: Wanted, inputs: Sequence[
         raise InvalidInput("input mixes texts and pictures: send them apart")
     left = dict(body.files)
     if not any(pictures):
-        uploads.check_none(left)
         model = await desk.served(wanted.model, "embed_text")
         state = await desk.directory.find(model)
+        if wanted.modality is None and state is not None and state.offers("embed_image"):
+            _check_words(inputs)
+        uploads.check_none(left)
         announced = [] if state is None else state.told
         options = prompt_options(model, announced, prompt=wanted.prompt, prompt_name=wanted.prompt_name)
         plan = _plan(desk, model, "embed_text", inputs, desk.options(request), options)
@@ -135,6 +138,17 @@ async def _embed(desk: Desk, request: Request, wanted: Wanted, inputs: Sequence[
     uploads.check_none(left)
     plan = _plan(desk, model, "embed_image", files, desk.options(request))
     return await desk.answer(request, plan, content=body.content)
+
+
+def _check_words(texts: Sequence[str]) -> None:
+    """Raise `Refused` on a text for a model of texts and pictures that is a file in disguise."""
+    for index, text in enumerate(texts):
+        if kind := disguise(text):
+            detail = (
+                f"input {index} is {kind}, and the model embeds texts and pictures: send a picture as"
+                " data:image/…;base64,… or with modality image, a text with modality text"
+            )
+            raise Refused(Problem(422, "invalid_input", detail, param=param_of(("input", index))))
 
 
 def _is_picture(text: str) -> bool:
