@@ -4,7 +4,7 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -182,7 +182,11 @@ async def _waited(
         cancels = call.get("cancel_abandoned", False)
         return await desk.answer_within(request, wanted.model, call["job_id"], wait_s, cancels=cancels)
     asked = desk.client(wanted.size).asked(wanted.model, wanted.op, wanted.options)
-    return await desk.answer(request, plans.any_op(asked, wanted.inputs, call), content=content)
+    plan = plans.any_op(asked, wanted.inputs, call)
+    if call["cancel_abandoned"] and "keep_s" not in call:
+        # the id is the gateway's own, and its caller has the result with it
+        plan = replace(plan, jobs=[replace(job, disposable=True) for job in plan.jobs])
+    return await desk.answer(request, plan, content=content)
 
 
 async def _submit(desk: Desk, request: Request, wanted: Wanted, call: CallOptions, content: Sequence[bytes]) -> None:

@@ -18,7 +18,7 @@ from tests.families import Families
 from tests.gateways import GatewayThread
 from tests.server.test_gateway_http import ECHO, WAIT, problem
 from tests.servers import Server, free_port
-from tests.waiting import LONG_S
+from tests.waiting import LONG_S, eventually
 
 pytestmark = [pytest.mark.server, ON_VALKEY]
 
@@ -204,6 +204,23 @@ def test_joining_a_job_whose_result_was_not_kept_is_410(keyed: httpx2.Client, wo
 
     assert [problem(answer) for answer in answers] == [(410, "result_not_kept")] * 2
     assert (state["state"], state["result"]) == ("succeeded", None)
+
+
+def test_a_result_its_caller_has_is_not_kept_unless_it_was_promised(
+    redis_settings: RedisSettings, played: Families, raw: "Redis"
+) -> None:
+    """With keys and without: a job that its caller named, or gave a life, is kept."""
+    del played
+    promised = [({**ECHO, "job_id": "named"}, {}), ({**ECHO, "keep_s": 60}, {}), (ECHO, {"idempotency-key": "named"})]
+    pattern = f"{redis_settings.prefix}:{{echo}}:result:*"
+    for number, keys in enumerate(("", "key-of-the-first"), start=1):
+        with (
+            GatewayThread(redis_settings, api_keys=keys) as running,
+            httpx2.Client(base_url=running.url, headers={**FIRST, **WAIT}, timeout=LONG_S) as client,
+        ):
+            for body, headers in [*promised, (ECHO, {}), (ECHO, {})]:
+                assert client.post("/v1/jobs", json=body, headers=headers).status_code == 200
+            eventually(lambda kept=3 * number: len(raw.keys(pattern)) == kept, what="the others are gone")
 
 
 # what callers are not told
