@@ -28,7 +28,7 @@ ON_VALKEY = pytest.mark.parametrize("server", ["valkey"], indirect=True)
 
 SHARING = frozenset(
     f"tests/process/test_{name}.py"
-    for name in ("families", "fuzzing", "gateway", "hostile_jobs", "minilm", "references", "wheel", "wire")
+    for name in ("families", "fuzzing", "gateway", "hostile_jobs", "minilm", "references", "speech", "wheel", "wire")
 )
 """Files whose tests share a worker, or something else that takes long to make: each stays in one process."""
 
