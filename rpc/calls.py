@@ -209,16 +209,16 @@ def _pieces(key: str, start: int, count: int) -> list[Command]:
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class JobSurvey:
     """What Redis knows of jobs: those with a reply, and those of which it knows neither the id nor a reply."""
 
     answered: list[Name] = field(default_factory=list)
     missing: set[Name] = field(default_factory=set)
 
 
-def survey(prefix: str, names: Iterable[Name]) -> Call[Survey]:
+def survey(prefix: str, names: Iterable[Name]) -> Call[JobSurvey]:
     """Return which of the jobs have a reply and which are unknown; no reply is read."""
-    found = Survey()
+    found = JobSurvey()
     for together in _runs(list(names), SURVEYED_TOGETHER):
         keys = [(Keys(prefix, model), job_id) for model, job_id in together]
         # a job that ends in between has its reply before its id is gone

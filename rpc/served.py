@@ -51,7 +51,7 @@ def check_served(service: Service) -> None:
 
 
 def timeout_text(name: Name, service: Service | None) -> str:
-    """Return what a caller whose time is up reads; without `service`, the server did not say who serves the model."""
+    """Return the text of a `Timeout`; without `service`, the server did not say who serves the model."""
     model, job_id = name
     text = f"no reply to job {job_id} of {model} within the timeout; the job goes on"
     if service is None or service.workers:
