@@ -146,7 +146,7 @@ def test_a_claim_for_the_verdict_is_no_job_when_it_is_found_again(
 ) -> None:
     """A job handed out too often, and handed over in a reply that was lost, is not run again, whoever finds it."""
     other = make_consumer("w2")
-    age(raw, other, delivery, idle_ms=consumer.limits.lease_ms + 1, deliveries=3)
+    age(raw, other, delivery, idle_ms=consumer.limits.lease_ms + 1, deliveries=4)
     proxy.lose_reply_to(run("claim"))
     with pytest.raises(Unavailable):
         consumer.claim("interactive", 10, suspect=True)
