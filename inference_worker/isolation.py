@@ -27,13 +27,14 @@ Count = Callable[[Place, int], object]
 
 
 RESERVED_S = 0.02
-"""How long a suspect's next step is waited for that follows at once."""
+"""Seconds that nothing else is admitted after a suspect's step whose next one follows at once."""
 
 
 class Gate:
     """Admits steps in the order they come: side by side, but for those that run alone.
 
-    A step that runs alone waits for those before it, and lets those behind it wait; neither can starve the other.
+    A step that runs alone begins after the steps before it have ended. Steps behind it begin after it has ended. So
+    neither kind starves the other.
     """
 
     def __init__(self) -> None:
@@ -45,7 +46,7 @@ class Gate:
         self._reserved_until = 0.0
 
     def enter(self, *, alone: bool, owner: object = None) -> None:
-        """Wait until the step may begin; that of an owner it was reserved for does so at once."""
+        """Wait until the step may begin; the step of the owner that `leave` reserved it for begins at once."""
         with self._changed:
             if owner is None or owner is not self._reserved:
                 self._wait(alone=alone)
@@ -54,7 +55,7 @@ class Gate:
             self._alone = alone
 
     def leave(self, *, reserve: object = None) -> None:
-        """Let the next ones begin, after the next step of an owner if that comes at once."""
+        """Let waiting steps begin; with `reserve`, the step of that owner goes first if it comes in `RESERVED_S`."""
         with self._changed:
             self._inside -= 1
             self._alone = False
@@ -93,13 +94,20 @@ class Steps:
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Run the block beside other steps, and never beside a suspect's; it is blamed on no job."""
+        """Run the block beside other steps, and never beside a suspect's; it is blamed on no job.
+
+        An `Exception` of the block ends only the block. Any other one ends the engine, and no suspect begins before.
+        """
         self.gate.enter(alone=False)
-        yield
+        try:
+            yield
+        except Exception:
+            self.gate.leave()
+            raise
         self.gate.leave()
 
     def tell(self, suspect: JobInHand, count: int) -> None:
-        """Tell the server the count of a suspect, again and again while it is away and somebody wants the job."""
+        """Tell the server the count of a suspect; while the server is away, repeat it until the job is dropped."""
         try:
             for attempt in Retrying(
                 retry=retry_if_exception_type(Unavailable),
@@ -116,7 +124,7 @@ class Steps:
 class Step:
     """A step of jobs, from its admission to its end.
 
-    After what is no `Exception` the engine ends: no other step begins, and what it was at stays to be read.
+    An exception that is not an `Exception` ends the engine: no other step begins, and the stage stays readable.
 
     Attributes:
         continues: whether another step of a suspect follows at once: then nothing else is admitted in between.

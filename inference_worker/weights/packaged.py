@@ -22,7 +22,7 @@ class Packaged:
 
     Attributes:
         files: name -> the parts that make up the file.
-        sha256: name -> checksum of the whole file.
+        sha256: name -> checksum of the whole file, one for every file.
         licence: of the weights, as the packages state it.
     """
 
@@ -51,7 +51,12 @@ PACKAGED = {
             "tokenizer.json": ((WHISPER_BASE_2, "data/tokenizer.json"),),
             "vocabulary.json": ((WHISPER_BASE_2, "data/vocabulary.json"),),
         },
-        sha256={"model.bin": "905e5bf8336bcc625ba4e33498d675a4b935504118c594d868c36e91a60c1a57"},
+        sha256={
+            "model.bin": "905e5bf8336bcc625ba4e33498d675a4b935504118c594d868c36e91a60c1a57",
+            "config.json": "56a6d8110d311f19c8f0471e562832c7527f146b567275bfca59fcf7c184da9a",
+            "tokenizer.json": "7e146198186d5e3b9ce7d9d7f131b69b44569eaed9ad64a5516629a6c6a865c4",
+            "vocabulary.json": "22f3cb2fc2be1545b9a7db8e993ddd59aeccadfbc7d7b00ca517ca8960864766",
+        },
         licence="MIT",
     ),
 }
@@ -74,7 +79,7 @@ def unpack(source: str, cache: Path) -> Path:
 def _join_files(packaged: Packaged, directory: Path) -> None:
     for name, parts in packaged.files.items():
         digest = _join(directory / name, parts)
-        if digest != packaged.sha256.get(name, digest):
+        if digest != packaged.sha256[name]:
             raise ValueError(f"{name} must have the sha256 {packaged.sha256[name]}, got {digest}")
 
 

@@ -180,7 +180,11 @@ def _shape(fields: Fields, task: Task, ignored: list[str]) -> Shape:
     words = "word" in granularities or (bool(fields.word_timestamps) and form == "verbose_json")
     _check_stream(fields, form, ignored)
     segments = "segment" in granularities or not granularities
-    return Shape(form, words, segments, task, _widths(fields, form))
+    widths = _widths(fields, form)
+    if form in SUBTITLES and fields.timestamps is False and not widths.are_limited:
+        text = f"timestamps must be true with response_format {form}, got false: each cue would last a window of 30 s"
+        raise _refused("timestamps", text)
+    return Shape(form, words, segments, task, widths)
 
 
 def _check_stream(fields: Fields, form: Format, ignored: list[str]) -> None:

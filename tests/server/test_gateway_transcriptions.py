@@ -62,6 +62,11 @@ OBEYED: Sequence[tuple[Form, Mapping[str, Any], str | None]] = (
     ),
     ({"beam_size": "1"}, {"beam_size": 1}, None),
     ({"timestamps": "false"}, {"timestamps": False}, None),
+    (
+        {"timestamps": "false", "response_format": "srt", "max_line_width": "4"},
+        {"timestamps": False, "word_timestamps": True},
+        None,
+    ),
     ({"track": "2"}, {"track": 2}, None),
     ({"channels": "split"}, {"channels": "split"}, None),
     ({**VERBOSE, "timestamp_granularities[]": "word"}, {"word_timestamps": True}, None),
@@ -111,6 +116,8 @@ REFUSED: Sequence[tuple[Form, str, str]] = (
     ({"max_line_width": "40"}, "max_line_width", "needs response_format srt or vtt, got json"),
     ({"max_line_count": "2", "response_format": "srt"}, "max_line_count", "needs max_line_width"),
     ({"max_line_width": "0", "response_format": "srt"}, "max_line_width", "must be a number from 1 on"),
+    ({"timestamps": "false", "response_format": "srt"}, "timestamps", "must be true with response_format srt"),
+    ({"timestamps": "false", "response_format": "vtt"}, "timestamps", "must be true with response_format vtt"),
     ({"language": ["de", "fr"]}, "language", "must be given once"),
 )
 

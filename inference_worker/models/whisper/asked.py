@@ -1,6 +1,6 @@
 """What a caller asks of a transcription, and what is known of the recording while its windows are decoded."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,8 +24,6 @@ LONGEST_REST_S = 9.0
 
 
 CHANNELS = ("mix", "split")
-
-TEXTS = ("prompt", "hotwords")
 
 ALIASES = {"initial_prompt": "prompt"}
 """faster-whisper's names of options."""
@@ -52,27 +50,13 @@ class Asked:
         fields = _unaliased({name: value for name, value in options.items() if value is not None})
         unknown = sorted(str(name) for name in fields if name not in cls.__dataclass_fields__)
         if unknown:
-            raise InvalidInput(f"option {unknown[0]!r:.100} is none of {', '.join(cls.__dataclass_fields__)}")
-        asked = cls(**fields)
-        for name in ("word_timestamps", "vad", "timestamps"):
-            if not isinstance(getattr(asked, name), bool):
-                raise InvalidInput(f"option {name} is {getattr(asked, name)!r:.100}, neither true nor false")
-        if not _one_of(TASKS, asked.task):
-            raise InvalidInput(f"option task is {asked.task!r:.100}, neither of {', '.join(TASKS)}")
-        if type(asked.beam_size) is not int or not 1 <= asked.beam_size <= MOST_BEAMS:
-            raise InvalidInput(f"option beam_size is {asked.beam_size!r:.100}, no number from 1 to {MOST_BEAMS}")
-        return replace(asked, language=_code(asked.language, languages)).checked()
-
-    def checked(self) -> "Asked":
-        """Return these options; raise `InvalidInput` if those of the text or the tracks are wrong."""
-        for name in TEXTS:
-            if not isinstance(getattr(self, name), str | None):
-                raise InvalidInput(f"option {name} must be a text, got {getattr(self, name)!r:.100}")
-        if not _one_of(CHANNELS, self.channels):
-            raise InvalidInput(f"option channels must be {' or '.join(CHANNELS)}, got {self.channels!r:.100}")
-        if type(self.track) is not int or self.track < 1:
-            raise InvalidInput(f"option track must be a number from 1 on, got {self.track!r:.100}")
-        return self
+            known = ", ".join(cls.__dataclass_fields__)
+            raise InvalidInput(f"the name of an option must be one of {known}, got {unknown[0]!r:.100}")
+        for name, value in fields.items():
+            rule = RULES.get(name)
+            if rule and not rule.accepts(value):
+                raise InvalidInput(f"option {name} must be {rule.expected}, got {value!r:.100}")
+        return cls(**{**fields, "language": _code(fields.get("language"), languages)})
 
 
 def _unaliased(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,9 +80,45 @@ def _code(language: Any, languages: Collection[str]) -> str | None:
     return code
 
 
-def _one_of(names: Collection[str], given: Any) -> bool:
-    # what is no text may have no hash, or no answer to whether it is equal
-    return isinstance(given, str) and given in names
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """The values that an option takes, as a test and in words."""
+
+    accepts: Callable[[Any], bool]
+    expected: str
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_text(value: Any) -> bool:
+    # a caller's JSON can spell half a character, which no tokenizer reads
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _names(*names: str) -> Rule:
+    # a value that is not a string may have no hash, or no answer to whether it is equal
+    return Rule(lambda value: isinstance(value, str) and value in names, " or ".join(names))
+
+
+_FLAG = Rule(_is_flag, "true or false")
+_TEXT = Rule(_is_text, "a text without lone surrogates")
+
+RULES: Mapping[str, Rule] = {
+    "task": _names(*TASKS),
+    "word_timestamps": _FLAG,
+    "vad": _FLAG,
+    "timestamps": _FLAG,
+    "beam_size": Rule(
+        lambda value: type(value) is int and 1 <= value <= MOST_BEAMS, f"a whole number from 1 to {MOST_BEAMS}"
+    ),
+    "prompt": _TEXT,
+    "hotwords": _TEXT,
+    "channels": _names(*CHANNELS),
+    "track": Rule(lambda value: type(value) is int and value >= 1, "a whole number from 1 on"),
+}
+"""Option -> its values; `language` depends on the model."""
 
 
 @dataclass(slots=True)

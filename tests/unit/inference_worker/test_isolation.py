@@ -169,6 +169,33 @@ def test_a_suspects_next_step_goes_before_those_that_wait(stamps: Stamps) -> Non
     assert order == ["suspect", "other"]
 
 
+def test_aside_lets_suspects_begin_after_an_exception(stamps: Stamps) -> None:
+    """A block that fails leaves the gate, so a suspect runs alone after it."""
+    steps = Steps(Gate(), Server().count)
+
+    with pytest.raises(OSError, match="disk full"), steps.aside():
+        raise OSError("disk full")
+    suspect = threading.Thread(target=lambda: steps.step(stamps.stage("m"), [in_hand(deliveries=0)]).__enter__())
+    suspect.daemon = True
+    suspect.start()
+    suspect.join(LONG_S)
+
+    assert not suspect.is_alive()
+
+
+def test_aside_keeps_suspects_waiting_while_the_engine_ends(stamps: Stamps) -> None:
+    """An exception that ends the engine is not blamed on a suspect that begins meanwhile."""
+    gate = Gate()
+    steps = Steps(gate, Server().count)
+
+    with pytest.raises(SystemExit), steps.aside():
+        raise SystemExit
+    threading.Thread(target=gate.enter, kwargs={"alone": True}, daemon=True).start()
+
+    eventually(lambda: gate._waiting)
+    assert stamps.works() == []
+
+
 def test_a_next_step_that_does_not_come_holds_up_nobody(stamps: Stamps) -> None:
     """What waits is admitted after a moment, also if nothing else happens."""
     gate = Gate()

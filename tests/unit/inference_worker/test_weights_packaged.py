@@ -70,6 +70,12 @@ def test_a_package_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: p
     assert build(f"yunet={SOURCE}", Runtime(), Standins("missing", tmp_path)).weights == STAND_IN
 
 
+def test_every_packaged_file_has_a_checksum() -> None:
+    """A file that differs from the published one is refused, the tokenizer as much as the weights."""
+    for source, files in packaged.PACKAGED.items():
+        assert (source, files.sha256.keys()) == (source, files.files.keys())
+
+
 @pytest.mark.real
 def test_whisper_base_comes_whole() -> None:
     """The real packages hold what the family loads."""

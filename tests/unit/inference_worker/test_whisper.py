@@ -29,6 +29,9 @@ NEAR_S = 0.1
 """How near a word's time is to the second it was said in."""
 
 LANGUAGE_RULE = "option language must be auto, a code such as de, a tag such as pt-BR or an English name, got"
+TEXT_RULE = "option prompt must be a text without lone surrogates, got"
+TRACK_RULE = "option track must be a whole number from 1 on, got"
+BEAM_RULE = "option beam_size must be a whole number from 1 to 10, got"
 
 CHANCE = np.random.default_rng(3)
 
@@ -395,30 +398,33 @@ def test_what_is_doubtful_and_what_is_silence(
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"langauge": "en"}, "option 'langauge' is none of language, task"),
+        ({"langauge": "en"}, "the name of an option must be one of language, task"),
         ({"language": "klingon"}, f"{LANGUAGE_RULE} 'klingon'; the model knows af, am,"),
         ({"language": "xx-DE"}, f"{LANGUAGE_RULE} 'xx-DE'"),
         ({"language": "cantonese"}, f"{LANGUAGE_RULE} 'cantonese'"),
         ({"language": 3}, f"{LANGUAGE_RULE} 3"),
         ({"language": ["en"]}, f"{LANGUAGE_RULE} ['en']"),
         ({"language": np.zeros(2)}, f"{LANGUAGE_RULE} array([0., 0.])"),
-        ({"prompt": 3}, "option prompt must be a text, got 3"),
-        ({"hotwords": ["one"]}, "option hotwords must be a text, got ['one']"),
+        ({"prompt": 3}, f"{TEXT_RULE} 3"),
+        ({"hotwords": ["one"]}, "option hotwords must be a text without lone surrogates, got ['one']"),
+        ({"prompt": "a\ud800"}, f"{TEXT_RULE} 'a\\ud800'"),
+        ({"initial_prompt": "\udfff"}, f"{TEXT_RULE} '\\udfff'"),
+        ({"hotwords": "\udc80, b"}, "option hotwords must be a text without lone surrogates, got '\\udc80, b'"),
         ({"prompt": "a", "initial_prompt": "b"}, "options prompt and initial_prompt are the same"),
         ({"channels": "left"}, "option channels must be mix or split, got 'left'"),
-        ({"track": 0}, "option track must be a number from 1 on, got 0"),
-        ({"track": "1"}, "option track must be a number from 1 on, got '1'"),
-        ({"track": True}, "option track must be a number from 1 on, got True"),
+        ({"track": 0}, f"{TRACK_RULE} 0"),
+        ({"track": "1"}, f"{TRACK_RULE} '1'"),
+        ({"track": True}, f"{TRACK_RULE} True"),
         ({"track": 2}, "track 2 does not exist: the recording has 1 audio track: 1 (pcm_s16le, 1 channel)"),
-        ({"task": np.zeros(2)}, "option task is array([0., 0.]), neither of"),
-        ({"task": "summarise"}, "option task is 'summarise', neither of transcribe, translate"),
-        ({"word_timestamps": "yes"}, "option word_timestamps is 'yes', neither true nor false"),
-        ({"vad": 1}, "option vad is 1"),
-        ({"timestamps": 0}, "option timestamps is 0"),
-        ({"beam_size": 0}, "option beam_size is 0, no number from 1 to 10"),
-        ({"beam_size": 11}, "option beam_size is 11"),
-        ({"beam_size": True}, "option beam_size is True"),
-        ({"beam_size": [5]}, "option beam_size is"),
+        ({"task": np.zeros(2)}, "option task must be transcribe or translate, got array([0., 0.])"),
+        ({"task": "summarise"}, "option task must be transcribe or translate, got 'summarise'"),
+        ({"word_timestamps": "yes"}, "option word_timestamps must be true or false, got 'yes'"),
+        ({"vad": 1}, "option vad must be true or false, got 1"),
+        ({"timestamps": 0}, "option timestamps must be true or false, got 0"),
+        ({"beam_size": 0}, f"{BEAM_RULE} 0"),
+        ({"beam_size": 11}, f"{BEAM_RULE} 11"),
+        ({"beam_size": True}, f"{BEAM_RULE} True"),
+        ({"beam_size": [5]}, f"{BEAM_RULE} [5]"),
     ],
 )
 def test_a_wrong_option_is_refused_by_name_and_value(model: Whisper, options: dict[str, Any], complaint: str) -> None:
