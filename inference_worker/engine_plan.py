@@ -28,8 +28,10 @@ class EngineSpec:
 
 
 def name_of(entry: str) -> str:
-    """Return the name of an entry of `--models`: what precedes its source; of `module:Class`, all of it."""
-    return entry.partition("=")[0]
+    """Return the name of an entry of `--models`, without its source; a class without a name has its path as name."""
+    name, separator, _ = entry.partition("=")
+    # an equals sign behind `module:Class` is one of the source
+    return name if separator and ":" not in name else entry.partition("@")[0] if ":" in name else name
 
 
 def plan_engines(engines: str, entries: Sequence[str], devices: Sequence[str]) -> tuple[EngineSpec, ...]:

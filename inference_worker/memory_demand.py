@@ -24,7 +24,7 @@ class ModelDemand:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What the models of an engine take, and what is free on their devices; None of a device that does not tell."""
+    """The memory that the models of an engine take, and the free memory of their devices, None where it is unknown."""
 
     models: Sequence[ModelDemand]
     free: Mapping[str, int | None]

@@ -41,7 +41,7 @@ Source = tuple[int, Callable[[], Any]]
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where inputs come from that did not travel in the entry."""
+    """The sources of inputs that did not travel in the entry."""
 
     blob: Callable[[str, Blob], Any]
     reference: Callable[[Reference], bytes]
@@ -224,7 +224,7 @@ class Preparing:
 
 @dataclass(frozen=True, slots=True)
 class _Timed:
-    """What came of an attempt, and how long it took in seconds."""
+    """The result of an attempt, and how long it took in seconds."""
 
     result: Any
     took_s: float

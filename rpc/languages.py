@@ -1,9 +1,12 @@
 """Languages as callers name them, and as answers name them. Pure.
 
-A language is a code of ISO 639-1, -2 or -3, a tag of BCP 47 (`pt-BR`), a locale (`de_DE.UTF-8`) or an English name.
+A language is a code of ISO 639-1, -2 or -3, a tag of BCP 47 (`pt-BR`), a locale (`de_DE.UTF-8`), an English name, or
+the own name of a common language (`Deutsch`). Chinese languages other than Mandarin and Cantonese are other languages
+than `zh`, under a code of their own (`nan`) as much as in a tag (`zh-min-nan`): a model of Mandarin mishears them.
 """
 
 import re
+import unicodedata
 from collections.abc import Mapping
 
 NAMES: Mapping[str, str] = {
@@ -111,11 +114,15 @@ NAMES: Mapping[str, str] = {
 """Code -> English name, as openai-whisper has them."""
 
 _OTHER_NAMES: Mapping[str, str] = {
+    "ar": "modern standard arabic",
     "bn": "bangla",
     "ca": "valencian",
+    "de": "austrian german, swiss high german",
     "el": "modern greek",
-    "es": "castilian, latin american spanish",
+    "en": "american english, australian english, british english, canadian english",
+    "es": "castilian, european spanish, latin american spanish, mexican spanish",
     "fa": "farsi, dari",
+    "fr": "canadian french, swiss french",
     "ht": "haitian",
     "id": "bahasa indonesia",
     "km": "cambodian",
@@ -129,16 +136,49 @@ _OTHER_NAMES: Mapping[str, str] = {
     "no": "bokmal, bokmål, norwegian bokmal, norwegian bokmål",
     "pa": "panjabi",
     "ps": "pushto, pashtu",
-    "pt": "brazilian portuguese",
+    "pt": "brazilian portuguese, european portuguese",
     "ro": "moldavian, moldovan",
     "si": "sinhalese",
     "sr": "serbo-croatian",
     "sw": "kiswahili",
     "tl": "filipino, pilipino",
     "yue": "cantonese chinese",
-    "zh": "mandarin, mandarin chinese, simplified chinese, traditional chinese",
+    "zh": "mandarin, mandarin chinese, simplified chinese, traditional chinese"
+    ", chinese simplified, chinese traditional",
 }
-"""Code -> further English names."""
+"""Code -> further English names, those of CLDR among them."""
+
+_OWN_NAMES: Mapping[str, str] = {
+    "ar": "العربية",
+    "bg": "български",
+    "cs": "čeština",
+    "da": "dansk",
+    "de": "deutsch",
+    "el": "ελληνικά",
+    "es": "español, espanol",
+    "fa": "فارسی",
+    "fi": "suomi",
+    "fr": "français, francais",
+    "he": "עברית",
+    "hi": "हिन्दी, हिंदी",
+    "hu": "magyar",
+    "it": "italiano",
+    "ja": "日本語",
+    "ko": "한국어",
+    "nl": "nederlands",
+    "no": "norsk",
+    "pl": "polski",
+    "pt": "português, portugues",
+    "ro": "română, romana",
+    "ru": "русский",
+    "sv": "svenska",
+    "th": "ไทย",
+    "tr": "türkçe, turkce",
+    "uk": "українська",
+    "vi": "tiếng việt",
+    "zh": "中文, 汉语, 漢語, 普通话",
+}
+"""Code -> a common language's name in itself, as CLDR has it, and without accents."""
 
 _OTHER_CODES: Mapping[str, str] = {
     "af": "afr",
@@ -203,7 +243,7 @@ _OTHER_CODES: Mapping[str, str] = {
     "my": "mya bur",
     "ne": "nep npi",
     "nl": "nld dut",
-    "nn": "nno",
+    "nn": "nno no-nyn",
     "no": "nor nb nob",
     "oc": "oci",
     "pa": "pan",
@@ -246,7 +286,10 @@ EXTENDED = 3
 """Letters of the longest code, and of every extended language."""
 
 DETECTED = frozenset(
-    {"", "auto", "autodetect", "auto-detect", "detect", "automatic", "multi", "mul", "und", "none", "null", "undefined"}
+    (
+        *("", "*", "any", "auto", "auto-detect", "autodetect", "automatic", "default", "detect", "mul", "multi"),
+        *("none", "null", "und", "undefined", "unknown", "x-default"),
+    )
 )
 """Names of no language in particular: it is detected."""
 
@@ -254,17 +297,36 @@ _CODES: Mapping[str, str] = {
     **{code: code for code in NAMES},
     **{other: code for code, others in _OTHER_CODES.items() for other in others.split()},
     **{name: code for code, name in NAMES.items()},
-    **{name: code for code, names in _OTHER_NAMES.items() for name in names.split(", ")},
+    **{
+        unicodedata.normalize("NFC", name): code
+        for names_by_code in (_OTHER_NAMES, _OWN_NAMES)
+        for code, names in names_by_code.items()
+        for name in names.split(", ")
+    },
 }
+
+_CHINESE = frozenset({"zh", "zho", "chi"})
+
+_OTHER_CHINESE = frozenset(
+    "cdo cjy cnp cpx csp czh czo gan hak hakka hsn lzh min mnp nan wuu xiang".split()  # noqa: SIM905 (codes, as above)
+)
+"""Subtags behind `zh` of languages that are not written as Mandarin."""
+
+_TAG_IN_WORDS = re.compile(r"[a-z]{2,3}( [a-z]{4})?( ([a-z]{2}|[0-9]{3}))?")
+"""A tag with blanks between language, script and region: `en us`."""
 
 
 def code_of(language: str) -> str | None:
     """Return Whisper's code of a language, None if it is to be detected.
 
     Case, blanks and the difference between `-` and `_` do not count; of a tag only the language does, so `zh-TW` is
-    Chinese in whichever script the model writes. Text that names no known language is returned in lower case.
+    Chinese in whichever script the model writes. Whisper's own token `<|en|>` is taken too. Text that names no known
+    language is returned in lower case.
     """
-    text = " ".join(language.lower().split())
+    text = " ".join(unicodedata.normalize("NFC", language).lower().split())
+    text = text.removeprefix("<|").removesuffix("|>")
+    if _TAG_IN_WORDS.fullmatch(text):
+        text = text.replace(" ", "-")
     if text.replace("_", "-").replace(" ", "-") in DETECTED:
         return None
     # "Chinese (Simplified)" and "Spanish; Castilian" name the language first
@@ -275,6 +337,8 @@ def code_of(language: str) -> str | None:
     extended = rest.partition("-")[0]
     if len(extended) == EXTENDED and len(language_tag) <= EXTENDED and extended in _CODES:
         return _CODES[extended]
+    if language_tag in _CHINESE and extended in _OTHER_CHINESE:
+        return text
     for candidate in (text, name, tag, language_tag if len(language_tag) <= EXTENDED else ""):
         if candidate in _CODES:
             return _CODES[candidate]

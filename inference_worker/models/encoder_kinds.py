@@ -11,23 +11,37 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 from inference_worker.models import pretrained
 
 WHOLE = frozenset(
-    (
-        *("albert", "bert", "camembert", "data2vec-text", "deberta", "deberta-v2", "distilbert"),
-        *(
-            "electra",
-            "ernie",
-            "eurobert",
-            "gemma",
-            "gemma2",
-            "gemma3_text",
-            "gpt2",
-            "gpt_neo",
-            "llama",
-            "megatron-bert",
-        ),
-        *("mistral", "modernbert", "mpnet", "nomic_bert", "qwen2", "qwen3", "rembert", "roberta"),
-        *("roberta-prelayernorm", "roformer", "xlm-roberta", "xlm-roberta-xl"),
-    )
+    {
+        "albert",
+        "bert",
+        "camembert",
+        "data2vec-text",
+        "deberta",
+        "deberta-v2",
+        "distilbert",
+        "electra",
+        "ernie",
+        "eurobert",
+        "gemma",
+        "gemma2",
+        "gemma3_text",
+        "gpt2",
+        "gpt_neo",
+        "llama",
+        "megatron-bert",
+        "mistral",
+        "modernbert",
+        "mpnet",
+        "nomic_bert",
+        "qwen2",
+        "qwen3",
+        "rembert",
+        "roberta",
+        "roberta-prelayernorm",
+        "roformer",
+        "xlm-roberta",
+        "xlm-roberta-xl",
+    }
 )
 """Kinds (`model_type`) whose token vectors are the last hidden states of `AutoModel`, the same in company as alone.
 ConvBERT and MobileBERT mix padding into the vectors of the last tokens, so they are not among them."""

@@ -9,7 +9,7 @@ from rpc.deliveries import Place
 
 @dataclass(frozen=True, slots=True)
 class Blame:
-    """What is held against the jobs of an engine that ended.
+    """The evidence against the jobs of an engine that ended.
 
     Attributes:
         works: the works one of which may have ended it; None if nobody knows.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from inference_worker.engine_plan import plan_engines
+from inference_worker.engine_plan import name_of, plan_engines
 
 ENTRIES = ("whisper", "asr=whisper:small", "tests.models:Upper")
 
@@ -22,6 +22,23 @@ def test_models_are_grouped_as_asked(engines: str, groups: list[tuple[str, ...]]
 
     assert [spec.models for spec in plan] == groups
     assert all({*spec.models, *spec.elsewhere} == set(ENTRIES) for spec in plan)
+
+
+@pytest.mark.parametrize(
+    ("entry", "name"),
+    [
+        ("whisper", "whisper"),
+        ("asr=whisper:small", "asr"),
+        ("whisper=/data/a=b", "whisper"),
+        ("pkg:Class", "pkg:Class"),
+        ("pkg:Class@/data/a", "pkg:Class"),
+        ("pkg:Class@/data/a=b", "pkg:Class"),
+        ("own=pkg:Class@/data/a=b", "own"),
+    ],
+)
+def test_name_of_leaves_out_the_source(entry: str, name: str) -> None:
+    """Metric labels carry names, never paths."""
+    assert name_of(entry) == name
 
 
 @pytest.mark.parametrize(
