@@ -1,4 +1,4 @@
-"""What a file that is no picture, or none that is opened, seems to be, by its first bytes: for error messages."""
+"""The kind of a file that cannot be opened as a picture, by its first bytes: for error messages."""
 
 _BOX_KINDS = {
     b"heic": "HEIC",
@@ -17,6 +17,12 @@ _BOX_KINDS = {
 """Brand of an ISO media file -> the kind of picture in it; any other brand is a film."""
 
 _FIRST_BYTES = {
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"GIF87a": "GIF",
+    b"GIF89a": "GIF",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
     b"\xff\x0a": "JPEG XL",
     b"\x00\x00\x00\x0cJXL ": "JPEG XL",
     b"\x00\x00\x00\x0cjP  ": "JPEG 2000",
@@ -49,6 +55,8 @@ def kind_of(data: bytes) -> str:
     """Return the name of the kind, or "" if it is not known."""
     if data[4:8] == b"ftyp":
         return _BOX_KINDS.get(data[8:12], "MP4 or QuickTime")
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
     for mark, kind in _FIRST_BYTES.items():
         if data.startswith(mark):
             return kind

@@ -86,7 +86,12 @@ def _header(data: bytes) -> Image.Image:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except Exception as error:
         known = ", ".join(FORMATS)
-        if kind := kind_of(data):
+        kind = kind_of(data)
+        if isinstance(error, Image.DecompressionBombError):
+            text = f"the picture is too large: {_reason(error)}"
+        elif kind in FORMATS:
+            text = f"the {kind} picture is damaged or cut off: it cannot be opened"
+        elif kind:
             text = f"files of the kind {kind} are not opened as pictures; {known} are: convert it to one of them"
         else:
             text = f"not a picture of a known format ({known})"
@@ -100,7 +105,8 @@ def _check_kind(picture: Image.Image, data: bytes) -> None:
     if isinstance(picture, TiffImagePlugin.TiffImageFile) and picture.mode.startswith("I;16"):
         bits, black = picture.tag_v2.get(258), picture.tag_v2.get(262)
         if bits != (16,) or black != 1:
-            raise InvalidInput(f"the TIFF picture has grey of {bits} bits, PhotometricInterpretation {black}")
+            expected = "must have grey of 16 bits with PhotometricInterpretation 1 (0 is black)"
+            raise InvalidInput(f"the TIFF picture {expected}, got bits {bits} and PhotometricInterpretation {black}")
 
 
 _JPEG = frozenset({"JPEG", "MPO"})
@@ -182,9 +188,21 @@ def _upright(picture: Image.Image) -> Image.Image:
 
 def _turn(picture: Image.Image) -> Image.Transpose | None:
     try:
-        return _UPRIGHT.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+        return _UPRIGHT.get(_exif(picture).get(ExifTags.Base.Orientation, 1))
     except Exception:  # noqa: BLE001 (metadata are damaged more often than pixels are, and in as many ways)
         return None
+
+
+def _exif(picture: Image.Image) -> Image.Exif:
+    """Return the EXIF data alone: Pillow takes an orientation from XMP too, which browsers do not."""
+    if isinstance(picture, TiffImagePlugin.TiffImageFile) or not any(name in picture.info for name in _XMP):
+        return picture.getexif()
+    exif = Image.Exif()
+    exif.load(picture.info.get("exif", b""))
+    return exif
+
+
+_XMP = ("xmp", "XML:com.adobe.xmp")
 
 
 def _coloured(picture: Image.Image) -> Image.Image:

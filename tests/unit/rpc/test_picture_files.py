@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import ExifTags, Image, ImageCms
 
 from rpc import pictures
 from rpc.errors import InvalidInput
@@ -62,8 +62,47 @@ def test_damage_of_the_pixels_themselves_is_an_error() -> None:
     data = bytearray(png((2, 1), 8, GREY, b"\x10\x20"))
     data[20] ^= 1
 
-    with pytest.raises(InvalidInput, match=r"not a picture|damaged|over the limit"):
+    with pytest.raises(InvalidInput, match=r"^the PNG picture is damaged"):
         pixels(bytes(data))
+
+
+@pytest.mark.parametrize("form", ["WEBP", "PNG", "JPEG", "GIF", "TIFF", "AVIF"])
+@pytest.mark.parametrize("kept", [16, 40, -2])
+def test_a_file_cut_off_is_called_damaged(form: str, kept: int) -> None:
+    """A file of a known format is never said to be of an unknown one."""
+    data = hazards.encoded(Image.fromarray(hazards.photo(40, 30)), form)[:kept]
+
+    try:
+        pictures.read(data, most_pixels=10_000)
+    except InvalidInput as error:
+        assert str(error).startswith(f"the {form} picture is damaged")  # noqa: PT017 (two bytes may cost no pixels)
+    else:
+        assert (form, kept) in {("JPEG", -2), ("PNG", -2), ("GIF", -2)}
+
+
+def test_an_inverted_tiff_is_refused_with_its_expectation() -> None:
+    """The message has the values that are read and those of the file."""
+    data = hazards.encoded(Image.fromarray(np.zeros((2, 2), np.uint16)), "TIFF", tiffinfo={262: 0})
+
+    with pytest.raises(InvalidInput, match=r"must have grey of 16 bits .*, got bits \(16,\) and .* 0"):
+        pixels(data)
+
+
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+
+
+@pytest.mark.parametrize("form", ["JPEG", "WEBP"])
+@pytest.mark.parametrize(("orientation", "size"), [(None, (6, 3)), (1, (6, 3)), (8, (3, 6))])
+def test_xmp_turns_no_picture(form: str, orientation: int | None, size: tuple[int, int]) -> None:
+    """EXIF alone says how a picture is held, as in browsers."""
+    exif = Image.Exif()
+    if orientation:
+        exif[ExifTags.Base.Orientation] = orientation
+    data = hazards.encoded(Image.new("RGB", (6, 3)), form, xmp=XMP, exif=exif)
+
+    assert Image.open(io.BytesIO(data)).info["xmp"] == XMP
+    assert pictures.read(data, most_pixels=100).size == size
+    assert pictures.rgb(Image.open(io.BytesIO(data))).size == size
 
 
 def samples(*values: int) -> bytes:
