@@ -329,7 +329,7 @@ def test_several_are_under_way_but_not_all(
     redis_settings: RedisSettings, make_consumer: MakeConsumer, recordings: list[Path]
 ) -> None:
     """Eight recordings are with the workers together, whatever the number of files; all are answered in order."""
-    with started("transcribe", *map(str, recordings), settings=redis_settings) as process:
+    with started("transcribe", "--wait", *map(str, recordings), settings=redis_settings) as process:
         assert len(waiting(redis_settings, 8)) == 8
         with Families(make_consumer):
             output, errors = process.communicate(timeout=RUN_S)
@@ -387,7 +387,7 @@ def test_ended_early(
     jobs: int,
 ) -> None:
     """Who presses ctrl-C gets the prompt back at once, and what still waits is cancelled."""
-    with started(command, *map(str, recordings), settings=redis_settings) as process:
+    with started(command, "--wait", *map(str, recordings), settings=redis_settings) as process:
         ids = waiting(redis_settings, jobs, model)
         process.send_signal(number)
         output, errors = process.communicate(timeout=RUN_S)
@@ -405,7 +405,7 @@ def test_a_reader_that_leaves_ends_it(
     redis_settings: RedisSettings, client: Client, make_consumer: MakeConsumer, recordings: list[Path]
 ) -> None:
     """`penstock transcribe ... | head -1` ends without a traceback, and cancels what nobody will read."""
-    with started("transcribe", *map(str, recordings), settings=redis_settings) as process:
+    with started("transcribe", "--wait", *map(str, recordings), settings=redis_settings) as process:
         ids = waiting(redis_settings, 8)
         assert process.stdout is not None
         assert process.stderr is not None

@@ -64,7 +64,7 @@ def test_a_wrong_setting_is_refused_at_once_by_name_and_value(
 @pytest.mark.parametrize(
     ("models", "complaint"),
     [
-        (["nothing"], "--models nothing: neither one of echo, minilm"),
+        (["nothing"], "--models nothing: expected one of echo, minilm"),
         (["tests.models:Missing"], "--models tests.models:Missing: module 'tests.models' has no attribute"),
         (["echo", "echo"], "--models: echo is named twice"),
     ],

@@ -340,10 +340,17 @@ def test_an_empty_list_has_no_vectors(callers: Callers) -> None:
     assert callers.make().embed_texts([], model="m").shape[0] == 0
 
 
-@pytest.mark.parametrize("texts", ["one text", [3], [b"a"]])
-def test_what_is_no_list_of_texts_is_refused_at_once(callers: Callers, texts: Any) -> None:
+def test_a_text_in_place_of_a_list_is_refused_at_once(callers: Callers) -> None:
     """A wrong type is told where the caller's code is, without a worker."""
+    texts: Any = "one text"
     with pytest.raises(InvalidInput):
+        callers.make().embed_texts(texts, model="m")
+
+
+@pytest.mark.parametrize("texts", [[3], [b"a"], [None]])
+def test_a_list_without_any_text_is_refused_at_once_by_index(callers: Callers, texts: Any) -> None:
+    """What is no text fails alone and by its index; nothing is sent where nothing else is in the list."""
+    with pytest.raises(PartialFailure, match="the first at 0"):
         callers.make().embed_texts(texts, model="m")
 
 
