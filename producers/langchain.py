@@ -1,7 +1,5 @@
 """LangChain's `Embeddings` over the queue, without a gateway in between. Needs the extra `langchain`."""
 
-import asyncio
-
 from langchain_core.embeddings import Embeddings
 
 from rpc import AsyncClient, Client, RedisSettings
@@ -34,9 +32,9 @@ class PenstockEmbeddings(Embeddings):
         common: ListOptions = {"model": model, "lane": lane, "dimensions": dimensions, "on_error": on_error}
         self._documents: ListOptions = {**common, "prompt_name": document_prompt_name}
         self._queries: ListOptions = {**common, "prompt_name": query_prompt_name}
-        self._settings = settings or RedisSettings.from_env()
-        self._client = Client(settings=self._settings)
-        self._awaiting: tuple[asyncio.AbstractEventLoop, AsyncClient] | None = None
+        settings = settings or RedisSettings.from_env()
+        self._client = Client(settings=settings)
+        self._async_client = AsyncClient(settings=settings)
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Return the vectors of texts, in their order."""
@@ -59,27 +57,18 @@ class PenstockEmbeddings(Embeddings):
     async def _aembed(self, texts: list[str], options: ListOptions) -> list[list[float]]:
         if not texts:
             return []
-        vectors: list[list[float]] = (await self._of_this_loop().embed_texts(texts, **options)).tolist()
+        vectors: list[list[float]] = (await self._async_client.embed_texts(texts, **options)).tolist()
         return vectors
 
     async def aembed_query(self, text: str) -> list[float]:
         """Return the vector of a text."""
         return (await self._aembed([text], self._queries))[0]
 
-    def _of_this_loop(self) -> AsyncClient:
-        """Return the client of the running loop. A client made on an earlier loop is not closed here."""
-        loop = asyncio.get_running_loop()
-        if self._awaiting is None or self._awaiting[0] is not loop:
-            self._awaiting = (loop, AsyncClient(settings=self._settings))
-        return self._awaiting[1]
-
     def close(self) -> None:
         """Close the blocking client."""
         self._client.close()
 
     async def aclose(self) -> None:
-        """Close both clients."""
+        """Close both clients, on every event loop that used them."""
         self.close()
-        if self._awaiting is not None:
-            client, self._awaiting = self._awaiting[1], None
-            await client.close()
+        await self._async_client.close()

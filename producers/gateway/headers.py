@@ -37,29 +37,27 @@ the fraction of a second off, so that its users wait up to this much longer than
 def timeout_s(request: Request, default_s: float) -> float:
     """Return the seconds a caller waits: what it says itself, else its client and `GRACE_S` more, else the default.
 
-    Of several headers of clients the shortest counts.
-    Raises `InvalidInput` if a header is not a number of seconds, or if the caller's own is above `MOST_TIMEOUT_S`.
+    Of several headers of clients the shortest counts. One that is not a number of seconds counts as not sent: its
+    caller may not know of it.
+    Raises `InvalidInput` if the caller's own is not a number of seconds above 0, up to `MOST_TIMEOUT_S`.
     """
     headers = request.headers
     if own := headers.get(OWN):
-        return _seconds(OWN, own, most_s=MOST_TIMEOUT_S)
-    # its caller may not know of these: none is too long
-    sent = [unit_s * _number(name, headers[name]) for name, unit_s in CLIENT_TIMEOUTS.items() if headers.get(name)]
-    return min(min(sent) + GRACE_S, MOST_TIMEOUT_S) if sent else default_s
+        seconds = _number(own)
+        if not 0 < seconds <= MOST_TIMEOUT_S:
+            raise InvalidInput(f"{OWN} must be seconds above 0, up to {MOST_TIMEOUT_S:.0f}, got {own[:32]!r}")
+        return seconds
+    sent = [unit_s * _number(headers.get(name, "")) for name, unit_s in CLIENT_TIMEOUTS.items()]
+    readable = [seconds for seconds in sent if seconds >= 0]
+    return min(min(readable) + GRACE_S, MOST_TIMEOUT_S) if readable else default_s
 
 
-def _number(name: str, text: str) -> float:
-    return 0.0 if text.strip() == "0" else _seconds(name, text, most_s=math.inf)
-
-
-def _seconds(name: str, given: str, *, most_s: float) -> float:
+def _number(text: str) -> float:
+    """Return the number that a header has, or NaN if it has none."""
     try:
-        seconds = float(given)
+        return float(text)
     except ValueError:
-        seconds = math.nan
-    if not 0 < seconds <= most_s:
-        raise InvalidInput(f"{name} {given[:32]!r} is no number of seconds above 0, up to {MOST_TIMEOUT_S:.0f}")
-    return seconds
+        return math.nan
 
 
 def timings(replies: Sequence[Reply]) -> dict[str, str]:

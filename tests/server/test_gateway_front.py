@@ -327,17 +327,25 @@ LIMITS = [
     ({"x-litellm-timeout": "11"}, 12_000),
     ({"x-penstock-timeout": "20", "x-stainless-timeout": "7"}, 20_000),
     ({"x-stainless-timeout": "600000000"}, 86_400_000),
+    ({"x-stainless-timeout": "NaN"}, 3_600_000),
+    ({"x-stainless-timeout": "-1"}, 3_600_000),
+    ({"x-stainless-read-timeout": "not given"}, 3_600_000),
+    ({"x-litellm-timeout": "None"}, 3_600_000),
+    ({"x-envoy-expected-rq-timeout-ms": "soon"}, 3_600_000),
+    ({"x-stainless-timeout": "NaN", "x-stainless-read-timeout": "8"}, 9_000),
 ]
 
 
 def test_a_clients_own_time_limit_bounds_its_job(redis_settings: RedisSettings, make_consumer: MakeConsumer) -> None:
-    """In the unit of each header, and a second more; the caller's own counts before all others, and exactly."""
+    """In the unit of each header, and a second more; the caller's own counts first, and one without a number never."""
     consumer = make_consumer(model="echo")
     consumer.announce({"ops": "echo"})
     with GatewayThread(redis_settings) as running, httpx2.Client(base_url=running.url) as http:
         for headers, ttl_ms in LIMITS:
             http.post("/v1/jobs", json=ECHO, headers=headers)
             assert (headers, job_of(read_one(consumer)).ttl_ms) == (headers, ttl_ms)
-        refused = http.post("/v1/jobs", json=ECHO, headers={"x-stainless-timeout": "soon"})
+        refused = [
+            http.post("/v1/jobs", json=ECHO, headers={"x-penstock-timeout": text}) for text in ("soon", "NaN", "-1")
+        ]
 
-    assert problem(refused) == (422, "invalid_input")
+    assert [problem(answer) for answer in refused] == [(422, "invalid_input")] * 3

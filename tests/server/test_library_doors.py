@@ -15,6 +15,7 @@ from rpc.messages import Job
 from tests.answering import Answering, show_life
 from tests.conftest import ON_VALKEY, MakeConsumer
 from tests.families import DIMENSION, Families, text_vector
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.server, ON_VALKEY]
 
@@ -238,3 +239,20 @@ def test_langchain_stores_and_finds_texts(redis_settings: RedisSettings, played:
     assert [document.page_content for document in store.similarity_search("a cat", k=1)] == ["a cat"]
     assert [asyncio.run(search()) for _ in range(2)] == [["a dog"]] * 2
     assert embeddings.embed_documents([]) == []
+
+
+def test_langchain_on_two_loops_is_closed_on_both(
+    redis_settings: RedisSettings, played: Families, raw: "Redis"
+) -> None:
+    """`aclose` on one loop closes the connections of the other too."""
+    del played
+    others = len(raw.client_list())
+    embeddings = PenstockEmbeddings(settings=redis_settings)
+
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+        for runner in (first, second, first):
+            assert np.allclose(runner.run(embeddings.aembed_query("a cat")), text_vector("a cat"))
+        first.run(embeddings.aclose())
+        # the other loop closes its connections when it runs next
+        second.run(asyncio.sleep(0))
+        eventually(lambda: len(raw.client_list()) <= others)
