@@ -142,9 +142,9 @@ def embed_text(
         _end(embedding.show_answers(found, len(wanted), f"embedding with {model}", as_json=as_json))
 
 
-def _check_served(client: Client, model: str, *, wait: bool) -> None:
-    """End with 3 if nobody serves the model, unless a worker is to be waited for."""
-    reason = None if wait else serving.unserved(client, model)
+def _check_served(client: Client, model: str, *, wait: bool, can_wait: bool = True) -> None:
+    """End with 3 if nobody serves the model, unless a worker is to be waited for; `can_wait` if that is an option."""
+    reason = None if wait else serving.unserved(client, model, can_wait=can_wait)
     if reason:
         sys.stderr.write(f"penstock: {reason}\n")
         raise typer.Exit(serving.NOT_SERVED)
@@ -347,7 +347,7 @@ def run_bench(
     """Measure throughput and latency against running workers."""
     levels = _levels(in_flight)
     with place_of(context).client() as client:
-        _check_served(client, model, wait=False)
+        _check_served(client, model, wait=False, can_wait=False)
     bench.show(place_of(context).settings(), model, levels, seconds, as_json=as_json)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from producers.tables import SECOND_MS, console, duration, print_json, print_table, shortened
+from producers.tables import SECOND_MS, duration, print_json, print_lines, print_table, shortened
 from rpc import Client
 from rpc.codec import to_json
 from rpc.inspection import ModelState, known_models, model_state, peek
@@ -34,7 +34,7 @@ def show_status(settings: RedisSettings, models: Sequence[str], *, as_json: bool
         print_json([asdict(state) for state in found])
         return
     if not found:
-        console().print(f"no model was ever served or called at {settings.address} under the prefix {settings.prefix}")
+        print_lines([f"no model was ever served or called at {settings.address} under the prefix {settings.prefix}"])
         return
     print_table("models", ("model", "lane", "waiting#", "running#", "oldest#", "workers#", "dead#"), lane_rows(found))
     print_table("live workers", ("model", "worker", "says"), worker_rows(found, time.time()))

@@ -62,7 +62,7 @@ def progress() -> Progress:
     Nothing may be printed while they are shown: a terminal shows both streams, and the cursor is the bars'.
     """
     screen = console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     # what is printed elsewhere must never be redirected to where the bars are: it may be on its way to a file
     return Progress(
         *columns,

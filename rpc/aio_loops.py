@@ -1,4 +1,4 @@
-"""What an asyncio client has open, apart for each event loop that uses it.
+"""Connections and tasks of an asyncio client, apart for each event loop that uses it.
 
 A loop that has ended, or that belongs to the parent of this process, is forgotten, and what was open on it is not used
 again.
@@ -56,7 +56,7 @@ class OnLoop:
 
 
 class Loops:
-    """What one client has open on every event loop that has used it."""
+    """Everything that one client has open, by event loop."""
 
     def __init__(self, settings: RedisSettings) -> None:
         self._settings = settings

@@ -210,7 +210,7 @@ def _pieces(key: str, start: int, count: int) -> list[Command]:
 
 @dataclass(frozen=True, slots=True)
 class JobSurvey:
-    """What Redis knows of jobs: those with a reply, and those of which it knows neither the id nor a reply."""
+    """Jobs as Redis knows them: those with a reply, and those of which it knows neither the id nor a reply."""
 
     answered: list[Name] = field(default_factory=list)
     missing: set[Name] = field(default_factory=set)

@@ -1,5 +1,6 @@
-"""Whether a model is served, for a caller that gets no reply, or that wants none to wait for a worker to come."""
+"""The workers behind a model, for a caller that gets no reply, or that wants no job to wait for a worker."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rpc.calls import Call, Name
@@ -15,7 +16,7 @@ READ_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Who serves a model.
+    """The workers of one model, and the models that have some.
 
     Attributes:
         ever: whether a worker has ever announced the model.
@@ -30,7 +31,7 @@ class Service:
 
 
 def service(prefix: str, model: str) -> Call[Service]:
-    """Return who serves a model, and which other models are served."""
+    """Return how many workers serve a model, and which models are served."""
     check_model(model)
     known, (seconds, micros) = yield [("SMEMBERS", models(prefix)), ("TIME",)]
     names = sorted({model, *(name.decode() for name in known)})
@@ -46,8 +47,8 @@ def check_served(service: Service) -> None:
     if service.workers:
         return
     if not service.ever:
-        raise UnknownModel(f"no worker has ever served the model {service.model!r}; {_names(service)}")
-    raise Unavailable(f"no worker serves the model {service.model!r} now; {_names(service)}")
+        raise UnknownModel(f"no worker has ever served the model {service.model!r}; {served_text(service.served)}")
+    raise Unavailable(f"no worker serves the model {service.model!r} now; {served_text(service.served)}")
 
 
 def timeout_text(name: Name, service: Service | None) -> str:
@@ -57,12 +58,13 @@ def timeout_text(name: Name, service: Service | None) -> str:
     if service is None or service.workers:
         return text
     if service.ever:
-        return f"{text} once a worker serves {model}, which none does now; {_names(service)}"
-    return f"{text} once a worker serves {model}, which none ever did; {_names(service)}"
+        return f"{text} once a worker serves {model}, which none does now; {served_text(service.served)}"
+    return f"{text} once a worker serves {model}, which none ever did; {served_text(service.served)}"
 
 
-def _names(service: Service) -> str:
-    if not service.served:
+def served_text(served: Sequence[str]) -> str:
+    """Return which models are served now, for an error's text: `MAX_NAMES` of them at most."""
+    if not served:
         return "no model is served now"
-    more = ", …" if len(service.served) > MAX_NAMES else ""
-    return f"served now: {', '.join(service.served[:MAX_NAMES])}{more}"
+    more = ", …" if len(served) > MAX_NAMES else ""
+    return f"served now: {', '.join(served[:MAX_NAMES])}{more}"

@@ -1,4 +1,4 @@
-"""Who may call: whoever names a key; without keys no page of another origin. Before a request costs anything else."""
+"""Keys of callers, and without keys origins of pages: checked before a request costs anything else."""
 
 import hmac
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Who serves what, as Redis last told, and whether work that waits gets done."""
+"""The models and their workers, as Redis last told, and the models whose work waits and is not done."""
 
 import asyncio
 import logging

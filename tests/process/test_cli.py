@@ -383,14 +383,17 @@ def test_a_model_that_nobody_serves_is_told_at_once(
         ("embed-image", "--model", "whispr", str(file)),
         ("transcribe", "--model", "whispr", str(file)),
         ("detect-faces", str(file)),
+        ("bench", "--model", "whispr"),
     ]
     with ThreadPoolExecutor(len(commands)) as threads:
         ended = list(threads.map(lambda command: penstock(*command, settings=redis_settings), commands))
     waited = penstock("embed-text", "--model", "whispr", "a", "--wait", "--timeout", "0.2", settings=redis_settings)
 
     assert [each.returncode for each in ended] == [3] * len(commands)
-    for each, model in zip(ended, ("whispr", "whispr", "whispr", "yunet"), strict=True):
-        assert each.stderr.startswith(f"penstock: no live worker serves {model}; served are whisper; --wait waits")
+    for each, command in zip(ended, commands, strict=True):
+        model = "yunet" if command[0] == "detect-faces" else "whispr"
+        wait = "penstock worker" if command[0] == "bench" else "--wait waits"
+        assert each.stderr.startswith(f"penstock: no live worker serves {model}; served now: whisper; {wait}")
     with Redis.from_url(redis_settings.url.get_secret_value(), protocol=2) as raw:
         assert [
             raw.xlen(Keys(redis_settings.prefix, model).stream("interactive")) for model in ("yunet", "whispr")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import InMemoryVectorStore
+from redis import Redis
 
 from producers.langchain import PenstockEmbeddings
 from rpc import Client, Encoder, InvalidInput, PartialFailure, RedisSettings, UnknownModel
@@ -241,9 +242,7 @@ def test_langchain_stores_and_finds_texts(redis_settings: RedisSettings, played:
     assert embeddings.embed_documents([]) == []
 
 
-def test_langchain_on_two_loops_is_closed_on_both(
-    redis_settings: RedisSettings, played: Families, raw: "Redis"
-) -> None:
+def test_langchain_on_two_loops_is_closed_on_both(redis_settings: RedisSettings, played: Families, raw: Redis) -> None:
     """`aclose` on one loop closes the connections of the other too."""
     del played
     others = len(raw.client_list())
