@@ -19,7 +19,7 @@ from tests.workers import ROOT, environment
 
 pytestmark = [pytest.mark.process, pytest.mark.server, pytest.mark.minilm]
 
-DEMO_S, END_S = 120.0, 30.0
+DEMO_S, END_S = 240.0, 30.0
 
 MARK = "DEMO_TEST"
 
