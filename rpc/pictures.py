@@ -220,10 +220,15 @@ def _coloured(picture: Image.Image) -> Image.Image:
 
 
 def _on_white(picture: Image.Image, profile: bytes | None) -> Image.Image:
+    ground = Image.new("RGB", picture.size, WHITE)
+    if profile is None:
+        # no plane is copied where none has to be converted
+        full = picture if picture.mode == "RGBA" else picture.convert("RGBA")
+        ground.paste(full, mask=full)
+        return ground
     alpha = picture.getchannel("A")
     colours = to_srgb(picture.convert(_ALPHA[picture.mode]), profile)
-    ground = Image.new("RGB", picture.size, WHITE)
-    ground.paste(colours.convert("RGB"), mask=alpha)
+    ground.paste(colours if colours.mode == "RGB" else colours.convert("RGB"), mask=alpha)
     return ground
 
 

@@ -15,7 +15,7 @@ from rpc.errors import InvalidInput
 MAX_LINKS = 100
 """Links of an Ogg chain that are opened."""
 
-MAX_STREAMS = 300
+MAX_STREAMS = 200
 """Tracks of a container, those of pictures and texts among them. A broadcast of a whole transponder has fewer; each
 costs half a megabyte to look at."""
 
